@@ -1,0 +1,119 @@
+internal import BuildKitProtocol
+internal import Foundation
+internal import GRPCCore
+internal import PeerRuntime
+internal import SwiftProtobuf
+
+/// `peerbuild.v1.Cluster`: what the commands `status`, `explain`, `drain` and `leave` ask.
+struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
+    let cluster: any ClusterView
+
+    func status(
+        request: Peerbuild_V1_StatusRequest, context: ServerContext
+    ) async throws -> Peerbuild_V1_StatusResponse {
+        let members = await cluster.members()
+        let builds = await cluster.builds()
+        let counters = await cluster.counters()
+        return .with { response in
+            response.members = members.map(Self.message)
+            response.builds = builds.map(Self.message)
+            response.counters = .with {
+                $0.verticesExecuted = counters.verticesExecuted
+                $0.layerBytesPulled = counters.layerBytesPulled
+                $0.layerBytesServed = counters.layerBytesServed
+                $0.bloomHits = counters.bloomHits
+                $0.bloomHitsDenied = counters.bloomHitsDenied
+            }
+        }
+    }
+
+    func explain(
+        request: Peerbuild_V1_ExplainRequest, context: ServerContext
+    ) async throws -> Peerbuild_V1_ExplainResponse {
+        guard let report = await cluster.report(ofBuild: request.ref.isEmpty ? nil : request.ref) else {
+            throw RPCError(
+                code: .notFound,
+                message: request.ref.isEmpty
+                    ? "this node has not built anything yet"
+                    : "build \(request.ref) is not known to this node; ask the node that it was submitted to")
+        }
+        return .with { response in
+            response.ref = report.reference
+            response.home = report.home
+            response.vertices = report.vertices.map(Self.message)
+            let pulled = report.vertices.reduce(report.exportPulledBytes) { $0 &+ $1.bytesPulled }
+            response.bytesPulled = UInt64(clamping: pulled)
+            response.executed = UInt32(clamping: report.vertices.count { $0.outcome == .executed })
+            response.cached = UInt32(
+                clamping: report.vertices.count { $0.outcome == .cachedLocal || $0.outcome == .cachedPeer })
+        }
+    }
+
+    func drain(
+        request: Peerbuild_V1_DrainRequest, context: ServerContext
+    ) async throws -> Peerbuild_V1_DrainResponse {
+        do {
+            try await cluster.setDraining(node: request.node, request.drain)
+        } catch {
+            throw RPCError(code: .notFound, message: "\(error)")
+        }
+        return .init()
+    }
+
+    func leave(
+        request: Peerbuild_V1_LeaveRequest, context: ServerContext
+    ) async throws -> Peerbuild_V1_LeaveResponse {
+        await cluster.leave()
+        return .init()
+    }
+
+    private static func message(_ member: MemberView) -> Peerbuild_V1_Member {
+        .with {
+            $0.name = member.name
+            $0.id = member.id
+            $0.address = member.address
+            $0.state = member.state
+            $0.incarnation = member.incarnation
+            $0.slots = UInt32(clamping: member.slots)
+            $0.running = UInt32(clamping: member.running)
+            $0.queued = UInt32(clamping: member.queued)
+            $0.labels = member.labels
+            $0.platforms = member.platforms
+            $0.cacheKeys = UInt64(clamping: member.cacheKeys)
+            $0.cacheBytes = UInt64(clamping: member.cacheBytes)
+            $0.version = member.version
+        }
+    }
+
+    private static func message(_ build: BuildView) -> Peerbuild_V1_RunningBuild {
+        .with {
+            $0.ref = build.reference
+            $0.home = build.home
+            $0.vertices = UInt32(clamping: build.vertices)
+            $0.completed = UInt32(clamping: build.completed)
+            $0.cached = UInt32(clamping: build.cached)
+            $0.running = UInt32(clamping: build.running)
+            $0.started = Date(timeIntervalSince1970: Double(build.started) / 1e9).ISO8601Format()
+        }
+    }
+
+    private static func message(_ vertex: BuildReport.Vertex) -> Peerbuild_V1_VertexReport {
+        .with {
+            $0.digest = vertex.digest
+            $0.name = vertex.name
+            $0.node = vertex.node
+            $0.outcome = vertex.outcome.rawValue
+            $0.seconds = vertex.seconds
+            $0.bytesPulled = UInt64(clamping: vertex.bytesPulled)
+            $0.attempts = UInt32(clamping: vertex.attempts)
+            $0.candidates = vertex.candidates.map { candidate in
+                .with {
+                    $0.node = candidate.node
+                    $0.queueDelaySeconds = candidate.queueDelaySeconds
+                    $0.bytesToPull = UInt64(clamping: candidate.bytesToPull)
+                    $0.scoreSeconds = candidate.scoreSeconds
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+#define _GNU_SOURCE
+#include "CLinuxProcess.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const uint64_t clinux_resolve_confined = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+const uint64_t clinux_resolve_confined_no_links = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+
+const int clinux_o_path = O_PATH;
+const long clinux_utime_omit = UTIME_OMIT;
+
+// Runs between vfork and execve: system calls only, writes to nothing but the child's own stack and `failure`.
+static void become(const struct clinux_spawn_request *request, volatile int *failure) {
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++) sigaction(number, &standard, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (setsid() < 0) goto failed;
+    if (request->detached_mounts != NULL) {
+        if (unshare(CLONE_NEWNS) < 0) goto failed;
+        if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) goto failed;
+        // A mount that has gone in the meantime needs no detaching.
+        for (const char *const *path = request->detached_mounts; *path != NULL; path++) umount2(*path, MNT_DETACH);
+    }
+    if (request->directory != NULL && chdir(request->directory) < 0) goto failed;
+    // Move the three above 2 first, so that no dup2 overwrites one that is still needed.
+    int moved[3];
+    for (int i = 0; i < 3; i++) {
+        moved[i] = fcntl(request->standard[i], F_DUPFD, 3);
+        if (moved[i] < 0) goto failed;
+    }
+    for (int i = 0; i < 3; i++)
+        if (dup2(moved[i], i) < 0) goto failed;
+    if (syscall(SYS_close_range, 3, ~0U, 0) < 0) goto failed;
+    execve(request->path, request->arguments, request->environment);
+failed:
+    *failure = errno;
+    _exit(127);
+}
+
+pid_t clinux_spawn(const struct clinux_spawn_request *request, int *pidfd) {
+    volatile int failure = 0;
+    sigset_t all, old;
+    sigfillset(&all);
+    // No handler of ours may run in the child while it shares our memory.
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pid_t pid = vfork();
+    if (pid == 0) become(request, &failure);
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (pid < 0) return -error;
+    if (failure != 0) {
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+        return -failure;
+    }
+    int descriptor = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (descriptor < 0) {
+        error = errno;
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+        return -error;
+    }
+    fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    *pidfd = descriptor;
+    return pid;
+}
+
+int clinux_reap(int pidfd) {
+    siginfo_t info = {0};
+    while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) < 0)
+        if (errno != EINTR) return -errno;
+    if (info.si_pid == 0) return -EAGAIN;
+    return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+}
+
+int clinux_signal(int pidfd, int signal) {
+    return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+int clinux_open_in(int root, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+    struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+    long result;
+    // EAGAIN: a rename elsewhere raced with the confined lookup (openat2(2)).
+    do result = syscall(SYS_openat2, root, path, &how, sizeof how);
+    while (result < 0 && (errno == EINTR || errno == EAGAIN));
+    return result < 0 ? -errno : (int)result;
+}
+
+int clinux_reflink(int target, int source) { return ioctl(target, FICLONE, source) < 0 ? -errno : 0; }
+
+uint64_t clinux_device(uint32_t major, uint32_t minor) { return makedev(major, minor); }
+
+int clinux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0; }
+
+int clinux_accept(int listener) {
+    int result = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    return result < 0 ? -errno : result;
+}

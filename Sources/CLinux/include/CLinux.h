@@ -1,0 +1,5 @@
+#pragma once
+#include "CLinuxProcess.h"
+#include "filesystem.h"
+#include "open_beneath.h"
+#include "overlay.h"

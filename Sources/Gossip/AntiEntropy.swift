@@ -1,0 +1,57 @@
+internal import ClusterModel
+
+/// When to exchange whole states with somebody whose table differs.
+struct AntiEntropy: Sendable {
+    /// What an outgoing exchange is for.
+    enum Purpose: Hashable, Sendable {
+        case seed(PeerAddress)
+        case remembered(PeerAddress)
+        case repair(PeerID)
+    }
+
+    private struct Outgoing: Sendable {
+        var id: Membership.ExchangeID
+        var purpose: Purpose
+        var deadline: MonotonicInstant
+    }
+
+    private var outgoing: [Outgoing] = []
+    private var lastID: UInt64 = 0
+    private var nextRepairAt = MonotonicInstant(nanoseconds: .min)
+
+    /// An exchange without an answer has failed after this long, in periods.
+    static let timeoutPeriods = 10.0
+    /// Least time between two repairs of this node, in periods.
+    static let repairPeriods = 1.0
+    /// A table that changed less than this many periods ago may differ because news is under way.
+    static let quietPeriods = 0.5
+
+    mutating func begin(_ purpose: Purpose, at now: MonotonicInstant, period: Duration) -> Membership.ExchangeID {
+        lastID += 1
+        let id = Membership.ExchangeID(rawValue: lastID)
+        outgoing.append(Outgoing(id: id, purpose: purpose, deadline: now + period * Self.timeoutPeriods))
+        return id
+    }
+
+    /// The purpose of an exchange that ended; nil when it is not under way.
+    mutating func end(_ id: Membership.ExchangeID) -> Purpose? {
+        guard let index = outgoing.firstIndex(where: { $0.id == id }) else { return nil }
+        return outgoing.remove(at: index).purpose
+    }
+
+    /// Takes out the exchanges that nobody answered.
+    mutating func expired(at now: MonotonicInstant) -> [Purpose] {
+        let late = outgoing.filter { $0.deadline <= now }.map(\.purpose)
+        outgoing.removeAll { $0.deadline <= now }
+        return late
+    }
+
+    /// Whether a difference that shows now is worth a repair; a yes counts as one.
+    mutating func wantsRepair(at now: MonotonicInstant, tableChangedAt: MonotonicInstant, period: Duration) -> Bool {
+        guard now >= nextRepairAt, now - tableChangedAt >= period * Self.quietPeriods,
+            !outgoing.contains(where: { if case .repair = $0.purpose { true } else { false } })
+        else { return false }
+        nextRepairAt = now + period * Self.repairPeriods
+        return true
+    }
+}

@@ -1,0 +1,74 @@
+internal import ClusterModel
+
+/// The settings of a node's membership protocol.
+///
+/// All waits are multiples of `period`.
+package struct GossipConfiguration: Sendable {
+    /// Protocol period T: one probe each.
+    package var period: Duration = .seconds(1)
+    /// Largest UDP payload, sealed, in bytes; 512 works.
+    package var packetLimit = 1_200
+    /// What the seal adds to a datagram, in bytes.
+    package var sealOverheadBytes = 64
+    /// Unix time minus the monotonic clock: lets all nodes number the periods alike (see `ProbeSchedule`).
+    package var wallClockOffset: Duration = .zero
+    /// Shortest time from an accusation to the last probe before a verdict, in periods.
+    ///
+    /// A node that was stopped for
+    /// 3 periods can refute until `suspicionPeriodsMin` + twice `ProbeTiming.failed`.
+    package var suspicionPeriodsMin = 3.0
+    /// The same when nobody confirms the accusation.
+    package var suspicionPeriodsMax = 9.0
+    /// How long dead and departed members are remembered; the dead are tried again all the while.
+    package var tombstoneLifetime: Duration = .seconds(24 * 3_600)
+    /// Rate at which user records may leave, in bytes per second; bursts are twice as long.
+    package var userBytesPerSecond = 64_000
+    /// Least time between two snapshots for rejoin.
+    package var persistInterval: Duration = .seconds(5)
+
+    package init() {}
+
+    /// Smallest `packetLimit` that carries one probe with one member record.
+    static let packetLimitMin = 512
+
+    /// Plaintext bytes of a datagram.
+    package var datagramBytesMax: Int { packetLimit - sealOverheadBytes }
+
+    /// The first fault, nil when the values fit together.
+    var fault: GossipConfigurationError? {
+        if packetLimit < Self.packetLimitMin || packetLimit > 65_507 {
+            return .outOfRange(key: "packetLimit", value: "\(packetLimit)", allowed: "\(Self.packetLimitMin)...65507")
+        }
+        if sealOverheadBytes < 0 || sealOverheadBytes > 64 {
+            return .outOfRange(key: "sealOverheadBytes", value: "\(sealOverheadBytes)", allowed: "0...64")
+        }
+        if period < .milliseconds(20) || period > .seconds(60) {
+            return .outOfRange(key: "period", value: "\(period)", allowed: "20 ms ... 60 s")
+        }
+        if suspicionPeriodsMin < 1 || suspicionPeriodsMax < suspicionPeriodsMin || suspicionPeriodsMax > 1_000 {
+            return .outOfRange(
+                key: "suspicionPeriodsMin, suspicionPeriodsMax",
+                value: "\(suspicionPeriodsMin), \(suspicionPeriodsMax)",
+                allowed: "1 ≤ min ≤ max ≤ 1000")
+        }
+        return nil
+    }
+}
+
+/// Why a node's membership cannot start.
+package enum GossipConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
+    case outOfRange(key: String, value: String, allowed: String)
+    /// The node's name, platforms, labels and version do not fit the gossiped member record.
+    case metadataTooLarge(bytes: Int, limit: Int)
+    case metadataInvalid(field: String)
+
+    package var description: String {
+        switch self {
+        case .outOfRange(let key, let value, let allowed): "gossip: \(key) is \(value), allowed is \(allowed)"
+        case .metadataTooLarge(let bytes, let limit):
+            "gossip: name, platforms, labels and version take \(bytes) bytes, \(limit) are allowed: shorten or drop labels"
+        case .metadataInvalid(let field):
+            "gossip: \(field) of this node is empty, too long or has control characters"
+        }
+    }
+}

@@ -1,0 +1,40 @@
+package import ClusterModel
+
+/// What became of a member, with the member as it is now.
+package struct MemberChange: Hashable, Sendable {
+    package var kind: Kind
+    package var member: Member
+
+    package enum Kind: String, Sendable, Hashable {
+        case joined
+        /// The same node came back with a higher boot id.
+        case restarted
+        /// Metadata changed.
+        case updated
+        case suspected
+        /// A suspect refuted.
+        case refuted
+        case died
+        /// Was dead here, and is alive: a partition healed.
+        case returned
+        case left
+        /// Load record changed.
+        case load
+    }
+}
+
+/// What an operator should know of the protocol itself.
+package enum GossipNotice: Hashable, Sendable {
+    /// A seed did not answer for the first time; it is tried again for ever.
+    case seedUnreachable(PeerAddress)
+    /// A seed answered, after failures or for the first time.
+    case seedReached(PeerAddress, PeerID)
+    /// Another process speaks with this node's id and a higher boot id: a cloned root directory.
+    case identityConflict(PeerAddress)
+    /// This node's own loop was stopped or overloaded for about this long; its probes were void.
+    case loopWasLate(Duration)
+    /// User records left the queue unsent because it was full.
+    case userRecordsDropped(Int)
+    /// A datagram or state message that no member writes; dropped.
+    case malformed(from: PeerAddress?, CodecError)
+}

@@ -1,0 +1,184 @@
+internal import ClusterModel
+
+extension Membership {
+    /// Challenges that one state message may cause; the rest follows with the next exchange.
+    private static let challengesMax = 256
+
+    mutating func join(_ seeds: [PeerAddress], at now: MonotonicInstant) {
+        guard stage == .waiting || stage == .running else { return }
+        joining.replaceSeeds(seeds.filter { $0 != own.address }, at: now)
+        if stage == .waiting {
+            stage = .running
+            nextRoundAt = schedule.start(ofRound: schedule.round(at: now) + 1)
+        }
+        contactSeeds(at: now)
+    }
+
+    mutating func contactSeeds(at now: MonotonicInstant) {
+        for seed in joining.dueSeeds(at: now) {
+            guard !isMember(seed) else {
+                joining.postpone(seed.address, at: now)
+                continue
+            }
+            joining.asked(seed.address)
+            exchange(for: .seed(seed.address), to: seed.address, expecting: nil, at: now)
+        }
+        for address in joining.dueRemembered(at: now, isAlone: table.up.count <= 1, random: &random) {
+            exchange(for: .remembered(address), to: address, expecting: nil, at: now)
+        }
+    }
+
+    /// Whether a seed needs no joining: it is this node, or a member that is up.
+    private func isMember(_ seed: JoinSchedule.Contact) -> Bool {
+        if let peer = seed.peer { return peer == selfID || table[peer]?.member.isUp == true }
+        return table.up.contains { $0 != selfID && table[$0]?.member.address == seed.address }
+    }
+
+    // MARK: Exchanges
+
+    mutating func repair(with peer: PeerID, at source: PeerAddress, _ now: MonotonicInstant) {
+        guard stage == .running,
+            antiEntropy.wantsRepair(at: now, tableChangedAt: table.changedAt, period: configuration.period)
+        else { return }
+        exchange(for: .repair(peer), to: table[peer]?.member.address ?? source, expecting: peer, at: now)
+    }
+
+    private mutating func exchange(
+        for purpose: AntiEntropy.Purpose, to address: PeerAddress, expecting peer: PeerID?, at now: MonotonicInstant
+    ) {
+        let id = antiEntropy.begin(purpose, at: now, period: configuration.period)
+        effects.append(.exchange(id, to: address, expecting: peer, wholeState()))
+    }
+
+    /// The table from a random place on, this node first, so that a table too large for one message is covered in turns.
+    private mutating func wholeState() -> [UInt8] {
+        let members = table.members.filter { $0.id != selfID }
+        let start = members.isEmpty ? 0 : Int(random.next() >> 33) % members.count
+        let entries = ([own] + members[start...] + members[..<start]).map {
+            StateMessage.Entry(state: $0.state, alive: AliveRecord($0), load: $0.load)
+        }
+        return StateMessage(sender: selfID, bootID: bootID, entries: entries).encoded()
+    }
+
+    mutating func exchangeAnswered(_ id: ExchangeID, _ bytes: [UInt8], at now: MonotonicInstant) {
+        guard let purpose = antiEntropy.end(id) else { return }
+        let state: StateMessage
+        do throws(CodecError) {
+            state = try StateMessage(decoding: bytes)
+        } catch {
+            effects.append(.notice(.malformed(from: nil, error)))
+            return exchangeFailed(purpose, at: now)
+        }
+        if case .seed(let address) = purpose, joining.answered(address, by: state.sender, at: now),
+            state.sender != selfID
+        {
+            effects.append(.notice(.seedReached(address, state.sender)))
+        }
+        merge(state, at: now)
+    }
+
+    mutating func exchangeFailed(_ purpose: AntiEntropy.Purpose?, at now: MonotonicInstant) {
+        guard case .seed(let address) = purpose, joining.failed(address, at: now, random: &random) else { return }
+        effects.append(.notice(.seedUnreachable(address)))
+    }
+
+    mutating func exchangeRequested(_ token: UInt64, _ bytes: [UInt8], at now: MonotonicInstant) {
+        guard stage == .running else {
+            effects.append(.answerExchange(token: token, nil))
+            return
+        }
+        do throws(CodecError) {
+            merge(try StateMessage(decoding: bytes), at: now)
+            effects.append(.answerExchange(token: token, wholeState()))
+        } catch {
+            effects.append(.notice(.malformed(from: nil, error)))
+            effects.append(.answerExchange(token: token, nil))
+        }
+    }
+
+    private mutating func merge(_ state: StateMessage, at now: MonotonicInstant) {
+        guard stage == .running, state.sender != selfID else { return }
+        // A newcomer has nothing to tell the others about themselves.
+        let passesOn = table.up.count > 1
+        var challenges = 0
+        for entry in state.entries {
+            let id = entry.alive.id
+            switch entry.state {
+            case .alive, .suspect:
+                mergeUp(entry, from: state.sender, passesOn: passesOn, challenges: &challenges, at: now)
+            case .dead, .left: mergeDown(entry, from: state.sender, challenges: &challenges, at: now)
+            }
+            if id != selfID { apply(entry.load, of: id, bootID: entry.alive.bootID, isDirect: true, at: now) }
+        }
+    }
+
+    private mutating func mergeUp(
+        _ entry: StateMessage.Entry, from sender: PeerID, passesOn: Bool, challenges: inout Int,
+        at now: MonotonicInstant
+    ) {
+        let alive = entry.alive
+        apply(alive, passingOn: passesOn, at: now)
+        if entry.state == .suspect {
+            apply(claim(.suspect, entry, by: sender), isChallenge: true, at: now)
+        } else if let known = table[alive.id]?.member, known.state == .dead, known.bootID == alive.bootID,
+            alive.incarnation <= known.incarnation, challenges < Self.challengesMax
+        {
+            // Dead here, alive there: only the member itself can decide, by refuting.
+            challenges += 1
+            send([.claim(claim(.dead, known, by: selfID))], to: alive.metadata.address)
+        }
+    }
+
+    private mutating func mergeDown(
+        _ entry: StateMessage.Entry, from sender: PeerID, challenges: inout Int, at now: MonotonicInstant
+    ) {
+        let alive = entry.alive
+        if alive.id != selfID,
+            table[alive.id] == nil || table[alive.id].map({ $0.member.bootID < alive.bootID }) == true
+        {
+            return remember(entry, at: now)
+        }
+        let claim = claim(entry.state == .left ? .left : .dead, entry, by: entry.state == .left ? alive.id : sender)
+        guard claim.kind != .left, alive.id != selfID else { return apply(claim, at: now) }
+        guard challenges < Self.challengesMax else { return }
+        challenges += 1
+        apply(claim, isChallenge: true, at: now)
+    }
+
+    /// A tombstone of somebody unknown here: kept, so that old news cannot raise it and a partition can heal.
+    private mutating func remember(_ entry: StateMessage.Entry, at now: MonotonicInstant) {
+        guard !table.isFull else { return }
+        let known = table[entry.alive.id]
+        var member = Member(
+            id: entry.alive.id, bootID: entry.alive.bootID, incarnation: entry.alive.incarnation, state: entry.state,
+            metadata: entry.alive.metadata, load: entry.load)
+        member.load.slots = entry.alive.metadata.slots
+        table.set(MemberTable.Entry(member: member, downSince: now), at: now)
+        if known?.member.isUp == true { report(entry.state == .left ? .left : .died, member, at: now) }
+    }
+
+    private func claim(_ kind: Claim.Kind, _ entry: StateMessage.Entry, by accuser: PeerID) -> Claim {
+        Claim(
+            kind: kind, subject: entry.alive.id, bootID: entry.alive.bootID, incarnation: entry.alive.incarnation,
+            accuser: accuser)
+    }
+
+    private func claim(_ kind: Claim.Kind, _ member: Member, by accuser: PeerID) -> Claim {
+        Claim(kind: kind, subject: member.id, bootID: member.bootID, incarnation: member.incarnation, accuser: accuser)
+    }
+
+    // MARK: Snapshot
+
+    mutating func persist(at now: MonotonicInstant) {
+        persistAt = nil
+        persistAllowedAt = now + configuration.persistInterval
+        // The up first; then the dead, which may come back. The departed said good-bye.
+        let others = table.members.filter { $0.id != selfID }
+        let kept = others.filter(\.isUp) + others.filter { $0.state == .dead }
+        effects.append(
+            .persist(
+                kept.prefix(JoinSchedule.rememberedMax).map {
+                    MemberSnapshot(id: $0.id, name: $0.name, address: $0.address)
+                }))
+    }
+}

@@ -1,0 +1,244 @@
+package import ClusterModel
+
+/// One node's part in the membership protocol: SWIM with Lifeguard's refinements, as a state machine.
+///
+/// Give each event with the present time and carry out the effects in order. Start with `.join`, also without seeds.
+/// One wake is outstanding at most; an event that arrives more than T/4 behind the wake means that this process was
+/// stopped or overloaded: probes under way are void and suspicions get the time back. Equal events, times and random
+/// seeds give equal effects. `Protocol.md` has the messages, states and invariants.
+package struct Membership: Sendable {
+    /// Longest user record, in bytes, that any member accepts.
+    package static let userRecordBytesMax = 1_000
+    /// Origin, boot id and number in front of a user record.
+    static let userRecordHeaderBytes = 20
+
+    let configuration: GossipConfiguration
+    let selfID: PeerID
+    let bootID: UInt64
+    var random: SplitMix64
+    var schedule: ProbeSchedule
+    var table: MemberTable
+    var dissemination: Dissemination
+    var antiEntropy = AntiEntropy()
+    var joining: JoinSchedule
+    var health = LocalHealth()
+    /// In order of their start.
+    var probes: [Probe] = []
+    var relayed: [RelayedProbe] = []
+
+    var nextRoundAt: MonotonicInstant?
+    var nextPushAt: MonotonicInstant?
+    var persistAt: MonotonicInstant?
+    /// Not before this instant.
+    var persistAllowedAt: MonotonicInstant
+    var leaveAt: MonotonicInstant?
+    var stage = LifeStage.waiting
+    /// When the outstanding wake is due.
+    private var armedAt: MonotonicInstant?
+
+    var publishedSequence: UInt32 = 0
+    var loadPushAllowedAt: MonotonicInstant
+    var reportedConflict = false
+    var effects: [Effect] = []
+
+    enum LifeStage: Hashable, Sendable { case waiting, running, leaving, left }
+
+    /// Makes a node that knows itself alone.
+    ///
+    /// `id` is stable over restarts. `bootID` is higher at every start of the same node. `metadata` takes at most 320
+    /// bytes encoded. The `remembered` members of the last run are asked while this node is alone.
+    package init(
+        configuration: GossipConfiguration, id: PeerID, bootID: UInt64, metadata: MemberMetadata,
+        remembered: [MemberSnapshot] = [], random: SplitMix64, now: MonotonicInstant
+    ) throws(GossipConfigurationError) {
+        if let fault = configuration.fault { throw fault }
+        try metadata.validate()
+        self.configuration = configuration
+        selfID = id
+        self.bootID = bootID
+        self.random = random
+        schedule = ProbeSchedule(period: configuration.period, wallClockOffset: configuration.wallClockOffset, id: id)
+        table = MemberTable(at: now)
+        dissemination = Dissemination(userBytesPerSecond: configuration.userBytesPerSecond, at: now)
+        joining = JoinSchedule(remembered: remembered, own: id)
+        persistAllowedAt = now
+        loadPushAllowedAt = now
+        var load = LoadRecord()
+        load.slots = metadata.slots
+        load.sequence = 1
+        table.set(
+            MemberTable.Entry(
+                member: Member(id: id, bootID: bootID, incarnation: 0, state: .alive, metadata: metadata, load: load)),
+            at: now)
+    }
+
+    // MARK: View
+
+    /// This node as others should see it.
+    package var own: Member {
+        table[selfID]?.member
+            ?? Member(
+                id: selfID, bootID: bootID, incarnation: 0, state: .left,
+                metadata: MemberMetadata(name: "", address: PeerAddress(host: "", port: 0)), load: LoadRecord())
+    }
+
+    /// All known members, this node included, sorted by id; the dead and departed for `tombstoneLifetime`.
+    package var members: [Member] { table.members }
+
+    package func member(_ id: PeerID) -> Member? { table[id]?.member }
+
+    /// Members that are alive or suspect, this node included.
+    package var upCount: Int { table.up.count }
+
+    /// Equal at two nodes when they know the same members as up, with boots and incarnations.
+    package var stateHash: UInt64 { table.stateHash }
+
+    /// 0 well … 7: how much this node stretches its waits because it may itself be slow or cut off.
+    package var localHealthScore: Int { health.score }
+
+    /// Longest record that `.publish` takes with this `packetLimit`, in bytes.
+    package var publishBytesMax: Int {
+        min(
+            Self.userRecordBytesMax,
+            configuration.datagramBytesMax - Codec.headerBytes - Codec.frameBytesMax - Self.userRecordHeaderBytes)
+    }
+
+    // MARK: Events
+
+    package mutating func handle(_ event: Event, at now: MonotonicInstant) -> [Effect] {
+        effects.removeAll(keepingCapacity: true)
+        guard stage != .left else { return [] }
+        noticeLateness(at: now)
+        switch event {
+        case .join(let seeds): join(seeds, at: now)
+        case .datagram(let bytes, let source): receive(bytes, from: source, at: now)
+        case .timer:
+            armedAt = nil
+            runDue(at: now)
+        case .exchangeAnswered(let id, let bytes): exchangeAnswered(id, bytes, at: now)
+        case .exchangeFailed(let id): exchangeFailed(antiEntropy.end(id), at: now)
+        case .exchangeRequested(let token, let bytes): exchangeRequested(token, bytes, at: now)
+        case .loadChanged(let load): changeLoad(load, at: now)
+        case .draining(let draining): changeDraining(draining, at: now)
+        case .metadataChanged(let metadata): changeMetadata(metadata, at: now)
+        case .publish(let bytes): publish(bytes, at: now)
+        case .leave: leave(at: now)
+        }
+        arm(at: now)
+        return effects
+    }
+
+    private mutating func noticeLateness(at now: MonotonicInstant) {
+        guard let armed = armedAt, now - armed > configuration.period / 4 else { return }
+        let late = now - armed
+        armedAt = nil
+        effects.append(.notice(.loopWasLate(late)))
+        health.wasLate()
+        // Answers may lie unread in the socket: nobody is accused for what happened meanwhile.
+        probes.removeAll()
+        relayed.removeAll()
+        for id in table.suspects {
+            table.updateSuspicion(id) {
+                $0.extend(by: late)
+                $0.isInFinalProbe = false
+            }
+        }
+    }
+
+    private mutating func runDue(at now: MonotonicInstant) {
+        guard stage != .waiting else { return }
+        if let due = leaveAt, due <= now {
+            stage = .left
+            effects.append(.leaveFinished)
+            return
+        }
+        advanceProbes(at: now)
+        expireRelayed(at: now)
+        judgeSuspects(at: now)
+        if let due = nextRoundAt, due <= now { startRound(at: now) }
+        if stage == .running { contactSeeds(at: now) }
+        if let due = nextPushAt, due <= now { push(at: now) }
+        if let due = persistAt, due <= now { persist(at: now) }
+    }
+
+    /// Asks for a wake at the earliest instant at which something is due.
+    private mutating func arm(at now: MonotonicInstant) {
+        guard stage == .running || stage == .leaving else { return }
+        var soonest = nextRoundAt
+        func consider(_ instant: MonotonicInstant?) {
+            guard let instant else { return }
+            soonest = soonest.map { min($0, instant) } ?? instant
+        }
+        consider(nextPushAt)
+        consider(persistAt)
+        consider(leaveAt)
+        for probe in probes { consider(probe.nextAt(period: configuration.period)) }
+        for probe in relayed { consider(probe.deadline) }
+        for id in table.suspects { consider(suspicionDueAt(id)) }
+        if stage == .running { consider(joining.nextAt) }
+        guard let soonest, soonest != armedAt else { return }
+        // What is overdue already is due now: only time lost from here on counts as late.
+        let due = max(soonest, now)
+        armedAt = due
+        effects.append(.wake(at: due))
+    }
+
+    // MARK: Own state
+
+    private mutating func changeLoad(_ load: LoadRecord, at now: MonotonicInstant) {
+        var next = load
+        let before = own.load
+        if before.isDraining { next.flags.insert(.draining) } else { next.flags.remove(.draining) }
+        setLoad(next, before: before, at: now)
+    }
+
+    private mutating func changeDraining(_ draining: Bool, at now: MonotonicInstant) {
+        let before = own.load
+        var next = before
+        if draining { next.flags.insert(.draining) } else { next.flags.remove(.draining) }
+        setLoad(next, before: before, at: now)
+    }
+
+    private mutating func setLoad(_ load: LoadRecord, before: LoadRecord, at now: MonotonicInstant) {
+        var next = load
+        next.sequence = before.sequence
+        guard next != before else { return }
+        next.sequence = before.sequence &+ 1
+        table.updateLoad(next, of: selfID)
+        // A change of class is pushed at once, at most once per period; draining always.
+        let isPushed =
+            next.loadClass != before.loadClass && (now >= loadPushAllowedAt || next.isDraining != before.isDraining)
+        if isPushed { loadPushAllowedAt = now + configuration.period }
+        gossip(.load(selfID, bootID: bootID, next), as: .load(selfID), pushing: isPushed, at: now)
+    }
+
+    private mutating func changeMetadata(_ metadata: MemberMetadata, at now: MonotonicInstant) {
+        // Others would refuse it; the caller validated its first metadata by the initialiser.
+        do throws(GossipConfigurationError) { try metadata.validate() } catch { return }
+        guard var entry = table[selfID], entry.member.metadata != metadata, stage != .leaving else { return }
+        entry.member.metadata = metadata
+        entry.member.incarnation += 1
+        table.set(entry, at: now)
+        announceSelf(at: now)
+    }
+
+    private mutating func leave(at now: MonotonicInstant) {
+        guard stage == .running, var entry = table[selfID] else {
+            if stage == .waiting {
+                stage = .left
+                effects.append(.leaveFinished)
+            }
+            return
+        }
+        stage = .leaving
+        entry.member.state = .left
+        table.set(entry, at: now)
+        probes.removeAll()
+        persist(at: now)
+        // Long enough for the pushes and for a probe to be answered with the news.
+        leaveAt = table.up.isEmpty ? now : now + configuration.period
+        let farewell = Claim(
+            kind: .left, subject: selfID, bootID: bootID, incarnation: own.incarnation, accuser: selfID)
+        gossip(.claim(farewell), as: .standing(selfID), at: now)
+    }
+}

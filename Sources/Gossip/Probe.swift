@@ -1,0 +1,37 @@
+internal import ClusterModel
+
+/// One probe under way.
+struct Probe: Hashable, Sendable {
+    enum Purpose: Hashable, Sendable {
+        /// The period's turn.
+        case scheduled
+        /// Asked to confirm somebody's accusation.
+        case confirmation
+        /// The last look before a verdict.
+        case final
+    }
+
+    enum Stage: Hashable, Sendable { case direct, relayed, moreRelayed }
+
+    let number: UInt32
+    let subject: PeerID
+    let bootID: UInt64
+    let purpose: Purpose
+    let startedAt: MonotonicInstant
+    /// Local health when it began.
+    let multiplier: Int
+    var stage = Stage.direct
+    var relays: [PeerID] = []
+    var nacks = 0
+
+    /// When the next stage begins, or the probe has failed.
+    func nextAt(period: Duration) -> MonotonicInstant {
+        let share =
+            switch stage {
+            case .direct: ProbeTiming.relays
+            case .relayed: ProbeTiming.moreRelays
+            case .moreRelayed: ProbeTiming.failed
+            }
+        return startedAt + period * (share * Double(multiplier))
+    }
+}

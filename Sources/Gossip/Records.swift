@@ -1,0 +1,97 @@
+internal import ClusterModel
+
+/// A member's own word: what it is, under which boot and incarnation.
+struct AliveRecord: Hashable, Sendable {
+    var id: PeerID
+    var bootID: UInt64
+    var incarnation: UInt32
+    var metadata: MemberMetadata
+
+    func encode(into writer: inout ByteWriter) {
+        writer.append(id.rawValue)
+        writer.append(bootID)
+        writer.append(incarnation)
+        metadata.encode(into: &writer)
+    }
+
+    init(id: PeerID, bootID: UInt64, incarnation: UInt32, metadata: MemberMetadata) {
+        self.id = id
+        self.bootID = bootID
+        self.incarnation = incarnation
+        self.metadata = metadata
+    }
+
+    init(_ member: Member) {
+        self.init(id: member.id, bootID: member.bootID, incarnation: member.incarnation, metadata: member.metadata)
+    }
+
+    init(from reader: inout ByteReader) throws(CodecError) {
+        id = PeerID(rawValue: try reader.read())
+        bootID = try reader.read()
+        incarnation = try reader.read()
+        metadata = try MemberMetadata(from: &reader)
+    }
+}
+
+/// Somebody's word about a member; for `left` the accuser is the member itself.
+struct Claim: Hashable, Sendable {
+    enum Kind: Hashable, Sendable { case suspect, dead, left }
+
+    var kind: Kind
+    var subject: PeerID
+    var bootID: UInt64
+    var incarnation: UInt32
+    var accuser: PeerID
+}
+
+/// An opaque record of the layer above, named by its origin, boot and number.
+struct UserRecord: Hashable, Sendable {
+    var origin: PeerID
+    var bootID: UInt64
+    var sequence: UInt32
+    var bytes: [UInt8]
+}
+
+/// What a probe and its answer share: a look at the sender's table and its load.
+struct Pulse: Hashable, Sendable {
+    /// Random; the ack repeats it, so that an old or forged ack matches nothing.
+    var number: UInt32
+    /// XOR over the members that are up; see `MemberTable.stateHash`.
+    var stateHash: UInt64
+    var load: LoadRecord
+
+    func encode(into writer: inout ByteWriter) {
+        writer.append(number)
+        writer.append(stateHash)
+        load.encode(into: &writer)
+    }
+
+    init(number: UInt32, stateHash: UInt64, load: LoadRecord) {
+        self.number = number
+        self.stateHash = stateHash
+        self.load = load
+    }
+
+    init(from reader: inout ByteReader) throws(CodecError) {
+        number = try reader.read()
+        stateHash = try reader.read()
+        load = try LoadRecord(from: &reader)
+    }
+}
+
+/// One record of a datagram.
+enum Record: Hashable, Sendable {
+    /// Answer with an ack, if you are `subject`.
+    case ping(subject: PeerID, Pulse)
+    case ack(incarnation: UInt32, Pulse)
+    /// Probe `subject` for me; answer with vouch or nack under `number`.
+    case indirectProbe(number: UInt32, subject: PeerID)
+    /// The subject answered the relay under this boot and incarnation.
+    case vouch(number: UInt32, bootID: UInt64, incarnation: UInt32)
+    /// The subject did not answer the relay; but the relay lives.
+    case nack(number: UInt32)
+    case alive(AliveRecord)
+    case claim(Claim)
+    case load(PeerID, bootID: UInt64, LoadRecord)
+    case user(UserRecord)
+}

@@ -1,0 +1,60 @@
+internal import ClusterModel
+
+/// The whole member table as one message of a stream: push and pull have the same form.
+///
+/// Encoding: version, sender's id and boot id, count, then per member its state, alive record and load record.
+struct StateMessage: Hashable, Sendable {
+    /// Below a stream message's 1 MiB; members beyond it are left out, the next exchange starts elsewhere.
+    static let bytesMax = 1_000_000
+    static let membersMax = MemberTable.membersMax
+
+    struct Entry: Hashable, Sendable {
+        var state: Member.State
+        var alive: AliveRecord
+        var load: LoadRecord
+    }
+
+    var sender: PeerID
+    var bootID: UInt64
+    var entries: [Entry]
+
+    init(sender: PeerID, bootID: UInt64, entries: [Entry]) {
+        self.sender = sender
+        self.bootID = bootID
+        self.entries = entries
+    }
+
+    func encoded() -> [UInt8] {
+        var bodies: [[UInt8]] = []
+        var total = 0
+        for entry in entries.prefix(Self.membersMax) {
+            var body = ByteWriter(capacity: 160)
+            body.append(entry.state.rawValue)
+            entry.alive.encode(into: &body)
+            entry.load.encode(into: &body)
+            guard total + body.bytes.count + 64 <= Self.bytesMax else { break }
+            total += body.bytes.count
+            bodies.append(body.bytes)
+        }
+        var writer = ByteWriter(capacity: total + 64)
+        Codec.encodeHeader(sender: sender, bootID: bootID, into: &writer)
+        writer.appendVarint(bodies.count)
+        for body in bodies { writer.append(contentsOf: body) }
+        return writer.bytes
+    }
+
+    init(decoding bytes: [UInt8]) throws(CodecError) {
+        guard bytes.count <= Self.bytesMax else { throw .outOfRange(field: "state") }
+        var reader = ByteReader(bytes)
+        guard try reader.read(UInt8.self) == Codec.version else { throw .invalid(field: "version") }
+        sender = PeerID(rawValue: try reader.read())
+        bootID = try reader.read()
+        entries = []
+        for _ in 0..<(try reader.readVarint("members", limit: Self.membersMax)) {
+            guard let state = Member.State(rawValue: try reader.read()) else { throw .invalid(field: "state") }
+            let alive = try AliveRecord(from: &reader)
+            entries.append(Entry(state: state, alive: alive, load: try LoadRecord(from: &reader)))
+        }
+        try reader.finish()
+    }
+}

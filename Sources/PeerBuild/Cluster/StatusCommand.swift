@@ -1,0 +1,127 @@
+internal import ArgumentParser
+internal import BuildClient
+internal import BuildKitProtocol
+internal import Foundation
+
+/// `peerbuild status`.
+struct StatusCommand: AsyncParsableCommand {
+    private static let watchSeconds = 1
+
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Shows the cluster's members and running builds.")
+
+    enum Format: String, ExpressibleByArgument, CaseIterable { case table, json }
+
+    @OptionGroup var node: NodeOptions
+    @Flag(help: "Repeats every second until interrupted.") var watch = false
+    @Option(help: "table or json.") var format = Format.table
+
+    func run() async throws {
+        let (format, watch) = (format, watch)
+        try await node.withNode { connection in
+            repeat {
+                let report = StatusReport(try await connection.clusterStatus())
+                switch format {
+                case .json: Terminal.printResult(try report.json())
+                case .table: Terminal.printResult((watch ? "\u{1B}[H\u{1B}[2J" : "") + report.table())
+                }
+                if watch { try await Task.sleep(for: .seconds(Self.watchSeconds)) }
+            } while watch
+        }
+    }
+}
+
+/// What `status --format json` prints; field names are a contract that scripts rely on.
+struct StatusReport: Codable, Hashable {
+    var members: [Member]
+    var builds: [Build]
+    var counters = Counters()
+
+    struct Member: Codable, Hashable {
+        var name: String
+        var address: String
+        var state: String
+        var incarnation: UInt64
+        var slots: UInt32
+        var running: UInt32
+        var queued: UInt32
+        var labels: [String: String]
+        var platforms: [String]
+        var cacheKeys: UInt64
+        var cacheBytes: UInt64
+        var version: String
+    }
+
+    struct Build: Codable, Hashable {
+        var ref: String
+        var home: String
+        var vertices: UInt32
+        var completed: UInt32
+        var cached: UInt32
+        var running: UInt32
+        /// RFC 3339.
+        var started: String
+    }
+
+    /// Of the answering node, since it started.
+    struct Counters: Codable, Hashable {
+        var verticesExecuted: UInt64 = 0
+        var layerBytesPulled: UInt64 = 0
+        var layerBytesServed: UInt64 = 0
+        var bloomHits: UInt64 = 0
+        var bloomHitsDenied: UInt64 = 0
+    }
+
+    init(members: [Member], builds: [Build]) {
+        self.members = members
+        self.builds = builds
+    }
+
+    init(_ response: Peerbuild_V1_StatusResponse) {
+        members = response.members.map {
+            Member(
+                name: $0.name, address: $0.address, state: $0.state, incarnation: $0.incarnation, slots: $0.slots,
+                running: $0.running, queued: $0.queued, labels: $0.labels, platforms: $0.platforms,
+                cacheKeys: $0.cacheKeys, cacheBytes: $0.cacheBytes, version: $0.version)
+        }
+        builds = response.builds.map {
+            Build(
+                ref: $0.ref, home: $0.home, vertices: $0.vertices, completed: $0.completed, cached: $0.cached,
+                running: $0.running, started: $0.started)
+        }
+        let totals = response.counters
+        counters = Counters(
+            verticesExecuted: totals.verticesExecuted, layerBytesPulled: totals.layerBytesPulled,
+            layerBytesServed: totals.layerBytesServed, bloomHits: totals.bloomHits,
+            bloomHitsDenied: totals.bloomHitsDenied)
+    }
+
+    /// One line.
+    func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+
+    func table() -> String {
+        let memberRows = members.map { member in
+            [
+                member.name, member.address, member.state, "\(member.running)/\(member.slots)", "\(member.queued)",
+                "\(member.cacheKeys)", TextTable.bytes(Int64(clamping: member.cacheBytes)),
+                member.platforms.joined(separator: ","),
+                member.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
+            ]
+        }
+        var text = TextTable.format(
+            ["NAME", "ADDRESS", "STATE", "RUNNING", "QUEUED", "KEYS", "CACHE", "PLATFORMS", "LABELS"], memberRows)
+        guard !builds.isEmpty else { return text }
+        let buildRows = builds.map { build in
+            [
+                build.ref, build.home, "\(build.completed)/\(build.vertices)", "\(build.cached)", "\(build.running)",
+                build.started,
+            ]
+        }
+        text += "\n\n" + TextTable.format(["BUILD", "HOME", "DONE", "CACHED", "RUNNING", "STARTED"], buildRows)
+        return text
+    }
+}

@@ -1,0 +1,53 @@
+internal import BuildKitAPI
+internal import ClusterModel
+internal import Foundation
+internal import OCI
+internal import PeerRuntime
+internal import Registry
+internal import Sodium
+
+extension NodeConfiguration {
+    /// What the runtime is started with: files read, defaults of the machine filled in.
+    func parameters() throws -> NodeParameters {
+        let keys = try clusterKeyFile.map { try ClusterKeyRing(file: $0) } ?? ClusterKeyRing.withoutKey()
+        guard let bind = PeerAddress(bind) else {
+            throw NodeConfigurationError(faults: ["--bind: \"\(bind)\" is no HOST:PORT"])
+        }
+        var parameters = NodeParameters(name: name, root: root, bind: bind, keys: keys)
+        if let advertise {
+            guard let address = PeerAddress(advertise) else {
+                throw NodeConfigurationError(faults: ["--advertise: \"\(advertise)\" is no HOST:PORT"])
+            }
+            parameters.advertise = address
+        }
+        parameters.join = join
+        parameters.clusterName = clusterName
+        parameters.slots = slots ?? ProcessInfo.processInfo.activeProcessorCount
+        parameters.labels = labels
+        parameters.platforms = platforms.isEmpty ? [.host] : platforms
+        parameters.registries = registries.mapValues { settings in
+            RegistryHostConfiguration(
+                http: settings.isHTTP ? true : nil, insecure: settings.isInsecure, mirrors: settings.mirrors,
+                ca: settings.authorities)
+        }
+        parameters.entitlements = Set(entitlements.map(\.rawValue))
+        parameters.runtimePath = runtime
+        parameters.version = PeerBuildCommand.version
+        parameters.startSeconds = UInt32(clamping: Int(Date().timeIntervalSince1970))
+        parameters.seed = RandomBytes.seed()
+        return parameters
+    }
+
+    var apiAddresses: [APIAddress] {
+        addresses.map { address in
+            switch address {
+            case .unix(let path): .unix(path: path)
+            case .tcp(let host, let port): .tcp(host: host, port: UInt16(clamping: port))
+            }
+        }
+    }
+
+    var apiTLS: APITLS? {
+        tls.map { APITLS(authority: $0.authority, certificate: $0.certificate, key: $0.key) }
+    }
+}

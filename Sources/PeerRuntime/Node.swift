@@ -1,0 +1,304 @@
+internal import CacheMap
+internal import ClusterModel
+internal import ContentStore
+internal import Foundation
+internal import Gossip
+package import Logging
+internal import OCI
+internal import Registry
+internal import Snapshots
+internal import Sodium
+internal import Solver
+internal import Synchronization
+internal import Wire
+internal import Worker
+
+/// One node: everything it keeps, runs and serves, assembled.
+///
+/// All nodes are equal.
+package final class Node: Sendable {
+    /// Reports of builds that are over and kept for `explain`.
+    private static let reportsMax = 100
+    private static let loadPeriod = Duration.seconds(1)
+
+    let settings: NodeParameters
+    let selfID: PeerID
+    let parts: NodeParts
+    let cluster: ClusterShell
+    let digests: CacheMapShell
+    let store: RecordStore
+    let steps: StepExecutor
+    private let downloads: HTTPSource
+    private let registry: RegistryClient
+    let slots: Slots
+    let counters: RuntimeCounters
+    let logger: Logger
+    let builds = Mutex(Builds())
+    /// The address that peers use.
+    let address: PeerAddress
+    /// Where peers reach this node, for people.
+    package var peerAddress: String { "\(address)" }
+
+    private let services: PeerServices
+    private let board: ClaimBoard
+    private let links: PeerLinks
+    private let jobs: Jobs
+    private let lock: RootLock
+    private let snapshotFile: MemberSnapshotFile
+    private let leaving = Mutex<AsyncStream<Void>.Continuation?>(nil)
+
+    struct Builds {
+        var running: [String: Build] = [:]
+        var reports: [BuildReport] = []
+    }
+
+    /// Opens the root directory, cleans what a crash left, and binds the peer port.
+    ///
+    /// `run` starts the cluster's work.
+    package init(_ settings: NodeParameters, logger: Logger) async throws {
+        let lock = try RootLock(root: settings.root)
+        let root = settings.root
+        let identity = try NodeIdentity.loadOrCreate(file: root + "/identity")
+        let bootID = try BootID.next(file: root + "/boot", unixSeconds: settings.startSeconds)
+        let selfID = PeerID(rawValue: identity.id)
+        let counters = RuntimeCounters()
+        let jobs = Jobs()
+        let snapshots = try SnapshotStore(root: root + "/snapshots")
+        let blobs = try ContentStore(root: root + "/content")
+        let store = try RecordStore(path: root + "/records.sqlite")
+        guard settings.keys.isSecret || Self.isLoopback(settings.bind.host) else {
+            throw NodeError.publicBind(settings.bind)
+        }
+        let links = try PeerLinks(
+            configuration: PeerLinkConfiguration(
+                bind: settings.bind, identity: identity, bootID: bootID, keys: settings.keys,
+                clusterName: settings.clusterName), logger: logger)
+        let bound = try await links.start()
+        let address =
+            settings.advertise.map { PeerAddress(host: $0.host, port: $0.port == 0 ? bound.port : $0.port) }
+            ?? bound
+        let origin = ContinuousClock.now
+        let snapshotFile = MemberSnapshotFile(path: root + "/members.json", logger: logger)
+        var gossip = GossipConfiguration()
+        gossip.wallClockOffset = .seconds(Int64(settings.startSeconds))
+        let membership = try Membership(
+            configuration: gossip, id: selfID, bootID: bootID,
+            metadata: MemberMetadata(
+                name: settings.name, address: address, platforms: settings.platforms.map(\.description),
+                labels: settings.labels, version: settings.version, slots: UInt16(clamping: settings.slots)),
+            remembered: snapshotFile.load(), random: SplitMix64(seed: settings.seed), now: .zero)
+        let cluster = ClusterShell(
+            selfID: selfID, membership: membership, links: links, jobs: jobs, origin: origin, logger: logger)
+        let hashKey = try Self.mapHashKey(settings.keys)
+        let loadSignal = LoadSignal()
+        let digests = CacheMapShell(
+            own: CacheMapDigest(
+                epoch: max(1, settings.startSeconds), hashKey: hashKey, clusterSize: 1, keys: try store.allKeys()),
+            peers: PeerDigests(hashKey: hashKey), cluster: cluster, jobs: jobs, logger: logger,
+            loadChanged: { await loadSignal.fire() })
+        let slots = Slots(count: settings.slots)
+        let records = RecordIndex(
+            store: store, snapshots: snapshots, digests: digests, dialer: cluster, counters: counters, logger: logger)
+        let fetcher = LayerFetcher(
+            snapshots: snapshots, blobs: blobs, dialer: cluster, counters: counters, logger: logger)
+        let registry = RegistryClient(configuration: RegistryConfiguration(hosts: settings.registries), logger: logger)
+        let loader = ImageLoader(
+            content: blobs, snapshots: snapshots, index: try LayerBlobIndex(directory: root + "/layer-blobs"))
+        let images = ImageSource(registry: registry, loader: loader)
+        let layouts = OCILayoutSource(loader: loader)
+        let downloads = try HTTPSource(content: blobs, snapshots: snapshots, cacheDirectory: root + "/downloads")
+        let steps = try StepExecutor(
+            configuration: StepExecutorConfiguration(root: root, runtimePath: settings.runtimePath),
+            snapshots: snapshots)
+        let board = ClaimBoard()
+        let executor = Executor(
+            operations: Operations(
+                steps: steps, files: FileOperations(snapshots: snapshots),
+                snapshots: snapshots, images: images, fetcher: fetcher),
+            records: records, claims: Claims(board: board, dialer: cluster, logger: logger), fetcher: fetcher,
+            slots: slots, dialer: cluster, counters: counters, logger: logger)
+        let contents = ContentDigests(snapshots: snapshots, dialer: cluster)
+        let solver = SolverShell(
+            records: records,
+            sources: Sources(
+                images: images, layouts: layouts, downloads: downloads,
+                local: try LocalSources(root: root + "/contexts", snapshots: snapshots), contents: contents,
+                dialer: cluster, records: records),
+            contents: contents,
+            runner: Runner(
+                placer: Placer(dialer: cluster, snapshots: snapshots, slots: slots, cluster: cluster, logger: logger),
+                executor: executor, dialer: cluster, logger: logger),
+            jobs: jobs, dialer: cluster, logger: logger)
+        self.settings = settings
+        self.selfID = selfID
+        self.lock = lock
+        self.links = links
+        self.jobs = jobs
+        self.cluster = cluster
+        self.digests = digests
+        self.store = store
+        self.steps = steps
+        self.downloads = downloads
+        self.slots = slots
+        self.board = board
+        self.counters = counters
+        self.logger = logger
+        self.address = address
+        self.snapshotFile = snapshotFile
+        self.registry = registry
+        let pushes = ImagePushService(
+            push: ImagePush(loader: loader, registry: registry, fetcher: fetcher), dialer: cluster)
+        parts = NodeParts(
+            dialer: cluster, solver: solver, snapshots: snapshots, blobs: blobs, fetcher: fetcher, loader: loader,
+            pushes: pushes, metadata: SourceMetadata(images: images, layouts: layouts),
+            exportDirectory: root + "/exports", platforms: settings.platforms, logger: logger)
+        services = PeerServices(
+            cluster: cluster, digests: digests, records: records, board: board,
+            execution: ExecutionService(executor: executor, dialer: cluster), pushes: pushes,
+            sessions: SessionService(session: { build in await solver.session(of: build) }), contents: contents,
+            snapshots: snapshots, blobs: blobs, slots: slots, counters: counters, logger: logger)
+        await loadSignal.set { [weak self] in await self?.reportLoad() }
+    }
+
+    /// The hash key of digests: equal on all nodes of a cluster, secret from everybody else.
+    private static func mapHashKey(_ keys: ClusterKeyRing) throws -> MapHashKey {
+        let derived = try keys.primary.derive("cache map hash").withBytes { bytes in
+            Array(UnsafeBufferPointer(start: bytes, count: 16))
+        }
+        guard let key = MapHashKey(bytes: derived) else {
+            throw NodeError.root("-", "the cluster key gives no hash key")
+        }
+        return key
+    }
+
+    private static func isLoopback(_ host: String) -> Bool {
+        host == "::1" || host == "localhost" || host.hasPrefix("127.")
+    }
+
+    // MARK: Life
+
+    /// Joins the cluster and serves peers until the task is cancelled or the node was told to leave.
+    package func run() async throws {
+        let services = services
+        await links.setHandler { service, peer, stream in await services.serve(service, from: peer, stream) }
+        let (left, continuation) = AsyncStream.makeStream(of: Void.self)
+        leaving.withLock { $0 = continuation }
+        let seeds = await resolveSeeds()
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.cluster.run(seeds: seeds, listener: self.listener()) }
+            group.addTask { await self.watchLoad() }
+            group.addTask { await self.watchSeeds() }
+            group.addTask { for await _ in left { return } }
+            // Only the word to leave, or cancellation, ends one of them.
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    /// Ends everything: builds, steps, links.
+    ///
+    /// With `leaving` the cluster is told good-bye first.
+    package func stop(leaving isLeaving: Bool) async {
+        let running = builds.withLock { Array($0.running.values) }
+        for build in running { await build.abandon(reason: "the node stops") }
+        if isLeaving { await cluster.leave() }
+        await jobs.stop()
+        await links.stop()
+        steps.shutdown()
+        do {
+            try await registry.shutdown()
+            try await downloads.shutdown()
+        } catch {
+            logger.debug("a connection did not close", metadata: ["error": "\(error)"])
+        }
+    }
+
+    func finishLeaving() { leaving.withLock { $0?.finish() } }
+
+    private func listener() -> ClusterShell.Listener {
+        ClusterShell.Listener(
+            changed: { [weak self] in await self?.memberChanged($0) },
+            delivered: { [digests] in await digests.received($0, from: $1) },
+            persist: { [snapshotFile] in snapshotFile.save($0) })
+    }
+
+    private func memberChanged(_ change: MemberChange) async {
+        let peer = change.member.id
+        await digests.memberChanged(change, clusterSize: cluster.livePeers.count + 1)
+        guard peer != selfID, change.kind == .died || change.kind == .left || change.kind == .restarted else { return }
+        await board.nodeLost(peer)
+        await parts.solver.nodeLost(peer)
+    }
+
+    private func resolveSeeds() async -> [PeerAddress] {
+        var addresses: [PeerAddress] = []
+        for seed in settings.join {
+            do {
+                addresses += try await links.resolve(seed)
+            } catch {
+                logger.warning("seed \(seed) cannot be looked up; it is tried again", metadata: ["error": "\(error)"])
+            }
+        }
+        return addresses
+    }
+
+    /// Names of seeds may mean other addresses by now.
+    private func watchSeeds() async {
+        guard !settings.join.isEmpty else { return await Self.untilCancelled() }
+        while !Task.isCancelled {
+            do {
+                try await Task.sleep(for: .seconds(60))
+            } catch {
+                return
+            }
+            guard cluster.livePeers.isEmpty else { continue }
+            await cluster.join(seeds: await resolveSeeds())
+        }
+    }
+
+    private static func untilCancelled() async {
+        let (never, continuation) = AsyncStream.makeStream(of: Void.self)
+        defer { continuation.finish() }
+        for await _ in never {}
+    }
+
+    private func watchLoad() async {
+        while !Task.isCancelled {
+            await reportLoad()
+            do {
+                try await Task.sleep(for: Self.loadPeriod)
+            } catch {
+                return
+            }
+        }
+    }
+
+    private func reportLoad() async {
+        let load = slots.current
+        let position = await digests.position
+        var record = LoadRecord()
+        record.slots = UInt16(clamping: slots.count)
+        record.running = UInt16(clamping: load.running)
+        record.queued = UInt16(clamping: load.queued)
+        record.cacheKeys = UInt32(clamping: position.count)
+        record.cacheBytes = UInt64(clamping: (try? parts.snapshots.usage()) ?? 0)
+        record.cacheMapEpoch = position.epoch
+        record.cacheMapSequence = position.sequence
+        await cluster.setLoad(record)
+    }
+
+    func keep(_ report: BuildReport) {
+        builds.withLock { builds in
+            builds.reports.append(report)
+            if builds.reports.count > Self.reportsMax { builds.reports.removeFirst() }
+        }
+    }
+}
+
+/// Lets the cache map ask for a load record before the node exists as a whole.
+private actor LoadSignal {
+    private var action: (@Sendable () async -> Void)?
+
+    func set(_ action: @escaping @Sendable () async -> Void) { self.action = action }
+    func fire() async { await action?() }
+}

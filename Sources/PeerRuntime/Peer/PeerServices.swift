@@ -1,0 +1,138 @@
+internal import CacheMap
+internal import ClusterModel
+internal import ContentStore
+internal import Foundation
+internal import Logging
+internal import OCI
+internal import Snapshots
+internal import Solver
+internal import SwiftProtobuf
+
+/// Serves the streams that peers open.
+struct PeerServices: Sendable {
+    /// Keys in one "have" question.
+    static let keysMax = 1_024
+
+    let cluster: ClusterShell
+    let digests: CacheMapShell
+    let records: RecordIndex
+    let board: ClaimBoard
+    let execution: ExecutionService
+    let pushes: ImagePushService
+    let sessions: SessionService
+    let contents: ContentDigests
+    let snapshots: SnapshotStore
+    let blobs: ContentStore
+    let slots: Slots
+    let counters: RuntimeCounters
+    let logger: Logger
+
+    func serve(_ name: String, from peer: PeerID, _ stream: any PeerStream) async {
+        guard let service = PeerService(rawValue: name) else {
+            logger.warning("a peer asks for an unknown service", metadata: ["service": "\(name)", "from": "\(peer)"])
+            stream.reset()
+            return
+        }
+        do {
+            try await serve(service, stream)
+        } catch {
+            logger.debug(
+                "a call of a peer failed",
+                metadata: ["service": "\(name)", "from": "\(cluster.name(of: peer))", "error": "\(error)"])
+            stream.reset()
+        }
+    }
+
+    private func serve(_ service: PeerService, _ stream: any PeerStream) async throws {
+        switch service {
+        case .have: try await have(stream)
+        case .claim: try await board.serve(stream)
+        case .offer: try await offer(stream)
+        case .execute: try await execution.serve(stream)
+        case .export: try await pushes.serve(stream)
+        case .session: try await sessions.serve(stream)
+        case .content: try await content(stream)
+        case .layer: try await layer(stream)
+        case .blob: try await blob(stream)
+        case .digests: try await digests.serve(stream)
+        case .gossip: try await cluster.serveExchange(stream)
+        }
+    }
+
+    private func have(_ stream: any PeerStream) async throws {
+        let request = try await stream.receive(Peerbuild_Peer_V1_HaveRequest.self)
+        guard request.keys.count <= Self.keysMax else { throw PeerCallError.malformed("\(request.keys.count) keys") }
+        var response = Peerbuild_Peer_V1_HaveResponse()
+        for bytes in request.keys {
+            let record = records.local(CacheKey(try PeerMessage.digest(bytes)))
+            response.records.append(record.map(PeerMessage.record) ?? Peerbuild_Peer_V1_Record())
+        }
+        try await stream.send(response)
+        await stream.finish()
+    }
+
+    private func offer(_ stream: any PeerStream) async throws {
+        let request = try await stream.receive(Peerbuild_Peer_V1_OfferRequest.self)
+        guard request.layers.count <= PeerMessage.layersMax * PeerMessage.outputsMax else {
+            throw PeerCallError.malformed("\(request.layers.count) layers")
+        }
+        var missing: Int64 = 0
+        var holdsPrimary = request.primary > 0
+        for (index, message) in request.layers.enumerated() {
+            let layer = try PeerMessage.layer(message)
+            guard !snapshots.contains(layer.id) else { continue }
+            missing += layer.bytes
+            if index < Int(request.primary) { holdsPrimary = false }
+        }
+        let load = slots.current
+        let answer = Peerbuild_Peer_V1_OfferResponse.with {
+            $0.slots = UInt32(slots.count)
+            $0.running = UInt32(load.running)
+            $0.queued = UInt32(load.queued)
+            $0.draining = cluster.isDraining
+            $0.missingBytes = missing
+            $0.holdsPrimary = holdsPrimary
+            $0.speed = 1
+        }
+        try await stream.send(answer)
+        await stream.finish()
+    }
+
+    private func content(_ stream: any PeerStream) async throws {
+        let request = try await stream.receive(Peerbuild_Peer_V1_ContentRequest.self)
+        let selections = request.selections.map {
+            ContentSelection(
+                path: $0.path, allowsWildcards: $0.wildcards, followsSymlinks: $0.followsSymlinks,
+                includePatterns: $0.include, excludePatterns: $0.exclude)
+        }
+        var response = Peerbuild_Peer_V1_ContentResponse()
+        let chain = try PeerMessage.chain(request.chain) ?? .scratch
+        do {
+            response.digest = Data(try contents.digest(chain, selections).bytes)
+        } catch {
+            response.error = "\(error)"
+        }
+        try await stream.send(response)
+        await stream.finish()
+    }
+
+    private func layer(_ stream: any PeerStream) async throws {
+        let id = try PeerMessage.digest(try await stream.receive(Peerbuild_Peer_V1_PullRequest.self).digest)
+        guard snapshots.contains(id) else {
+            stream.reset()
+            return
+        }
+        counters.add(\.layerBytesServed, UInt64(try snapshots.bytes(of: id)))
+        try await snapshots.serveLayer(id, on: stream)
+    }
+
+    private func blob(_ stream: any PeerStream) async throws {
+        let digest = try PeerMessage.digest(try await stream.receive(Peerbuild_Peer_V1_PullRequest.self).digest)
+        guard blobs.contains(digest) else {
+            stream.reset()
+            return
+        }
+        counters.add(\.layerBytesServed, UInt64(try blobs.size(of: digest)))
+        try await blobs.serveBlob(digest, on: stream)
+    }
+}

@@ -1,0 +1,147 @@
+/// What `peerbuild status`, `explain`, `drain` and `leave` ask of a node; `BuildKitAPI` serves it as
+/// `peerbuild.v1.Cluster`, `Node` implements it.
+package protocol ClusterView: Sendable {
+    func members() async -> [MemberView]
+    func builds() async -> [BuildView]
+    func counters() async -> NodeCounters
+    /// What happened in a build of this node; nil when it is not known here. Without a reference: the last one.
+    func report(ofBuild reference: String?) async -> BuildReport?
+    /// Takes a node out of service for new work, or back in. Throws when no member has that name.
+    func setDraining(node: String, _ draining: Bool) async throws
+    /// Tells the cluster good-bye and stops this node.
+    func leave() async
+}
+
+/// One member as this node sees it.
+package struct MemberView: Sendable, Hashable {
+    package var name: String
+    package var id: String
+    package var address: String
+    /// `alive`, `suspect`, `left` or `dead`.
+    package var state: String
+    package var incarnation: UInt64
+    package var slots: Int
+    package var running: Int
+    package var queued: Int
+    package var labels: [String: String]
+    package var platforms: [String]
+    package var cacheKeys: Int
+    package var cacheBytes: Int64
+    package var version: String
+    package var isSelf: Bool
+
+    package init(name: String, id: String, address: String, state: String) {
+        self.name = name
+        self.id = id
+        self.address = address
+        self.state = state
+        incarnation = 0
+        slots = 0
+        running = 0
+        queued = 0
+        labels = [:]
+        platforms = []
+        cacheKeys = 0
+        cacheBytes = 0
+        version = ""
+        isSelf = false
+    }
+}
+
+/// A build that runs now.
+package struct BuildView: Sendable, Hashable {
+    package var reference: String
+    package var home: String
+    package var vertices: Int
+    package var completed: Int
+    package var cached: Int
+    package var running: Int
+    /// Nanoseconds since 1970.
+    package var started: Int64
+
+    package init(reference: String, home: String, started: Int64) {
+        self.reference = reference
+        self.home = home
+        self.started = started
+        vertices = 0
+        completed = 0
+        cached = 0
+        running = 0
+    }
+}
+
+/// Counts since the node started.
+package struct NodeCounters: Sendable, Hashable {
+    package var verticesExecuted: UInt64 = 0
+    package var layerBytesPulled: UInt64 = 0
+    package var layerBytesServed: UInt64 = 0
+    package var bloomHits: UInt64 = 0
+    package var bloomHitsDenied: UInt64 = 0
+
+    package init() {}
+}
+
+/// Where each vertex of a build ran and why.
+package struct BuildReport: Sendable, Hashable {
+    package var reference: String
+    package var home: String
+    package var vertices: [Vertex]
+    /// Bytes of layers that came to the home node for the export.
+    package var exportPulledBytes: Int64 = 0
+
+    package init(reference: String, home: String, vertices: [Vertex] = []) {
+        self.reference = reference
+        self.home = home
+        self.vertices = vertices
+    }
+
+    /// One vertex of the report.
+    package struct Vertex: Sendable, Hashable {
+        package var digest: String
+        package var name: String
+        /// Node that executed it, or where its record was found.
+        package var node: String
+        package var outcome: Outcome
+        package var seconds: Double
+        package var bytesPulled: Int64
+        package var candidates: [Candidate]
+        /// Times that it was placed; more than 1 when an executor was lost.
+        package var attempts: Int
+
+        package init(digest: String, name: String, node: String, outcome: Outcome) {
+            self.digest = digest
+            self.name = name
+            self.node = node
+            self.outcome = outcome
+            seconds = 0
+            bytesPulled = 0
+            candidates = []
+            attempts = 1
+        }
+    }
+
+    package enum Outcome: String, Sendable {
+        case executed
+        /// Read by the home node from its client or the web: a directory, a layout, a download.
+        case loaded
+        case cachedLocal = "cached-local"
+        case cachedPeer = "cached-peer"
+        /// Another build of this node, or another node, was already running it.
+        case merged
+    }
+
+    /// A node that was considered, with the terms of its score in seconds.
+    package struct Candidate: Sendable, Hashable {
+        package var node: String
+        package var queueDelaySeconds: Double
+        package var bytesToPull: Int64
+        package var scoreSeconds: Double
+
+        package init(node: String, queueDelaySeconds: Double, bytesToPull: Int64, scoreSeconds: Double) {
+            self.node = node
+            self.queueDelaySeconds = queueDelaySeconds
+            self.bytesToPull = bytesToPull
+            self.scoreSeconds = scoreSeconds
+        }
+    }
+}

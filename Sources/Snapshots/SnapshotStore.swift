@@ -1,0 +1,234 @@
+internal import CLinux
+package import ClusterModel
+internal import Glibc
+package import OCI
+internal import Synchronization
+package import Transfer
+
+/// Layers on disk, and the trees that they make together.
+///
+/// Layout below `root`: `layers/<hex>/fs` is a layer in overlayfs' own form (0/0 character devices as whiteouts,
+/// `trusted.overlay.opaque`) beside `layers/<hex>/manifest`, `work/<n>` are mounts and what is written below them,
+/// `staging/<n>` are layers that are being made, `trash/<n>` what is being deleted. A name in `layers` is there whole and
+/// durable or not at all. All methods are thread-safe; one process a root. Needs CAP_SYS_ADMIN.
+package final class SnapshotStore: Sendable {
+    /// overlayfs' OVL_MAX_STACK.
+    package static let layersMax = 500
+    /// Entries of all manifests kept in memory: about 300 bytes each.
+    private static let cachedEntriesMax = 2_000_000
+    private static let cachedTreesMax = 64
+
+    private struct State {
+        /// How many snapshots and transfers need a layer.
+        var uses: [Digest: Int] = [:]
+        var manifests: [Digest: LayerManifest] = [:]
+        var manifestOrder: [Digest] = []
+        var cachedEntries = 0
+        var trees: [Digest: MergedTree] = [:]
+        var treeOrder: [Digest] = []
+        var pulls: [Digest: PullWaiters] = [:]
+        /// Content bytes of layers, for sums that must not read manifests again and again.
+        var sizes: [Digest: Int64] = [:]
+    }
+
+    package let root: String
+    private let state = Mutex(State())
+    private let numbers = Atomic<UInt64>(0)
+
+    /// Opens the store below `root` and removes what a crash left: mounts, work directories, half-made layers.
+    ///
+    /// - Throws: `SnapshotError` when the directories cannot be made or cleaned.
+    package init(root: String) throws {
+        guard let resolved = realpath(root, nil) ?? { mkdir(root, 0o700) == 0 ? realpath(root, nil) : nil }() else {
+            throw SnapshotError.last("realpath", root)
+        }
+        defer { free(resolved) }
+        self.root = String(cString: resolved)
+        try Self.clean(self.root)
+    }
+
+    // MARK: Layers
+
+    /// Whether the layer is on this node.
+    package func contains(_ layer: Digest) -> Bool {
+        access(layerPath(layer) + "/manifest", F_OK) == 0
+    }
+
+    func layerPath(_ layer: Digest) -> String { root + "/layers/" + layer.hex }
+
+    /// The layer's directory in overlayfs' form.
+    ///
+    /// It must not be written to.
+    package func contentPath(of layer: Digest) -> String { layerPath(layer) + "/fs" }
+
+    /// What the layer holds.
+    ///
+    /// - Throws: `SnapshotError.unknownLayer`, `.corruptLayer`.
+    package func manifest(of layer: Digest) throws -> LayerManifest {
+        if let known = state.withLock({ $0.manifests[layer] }) { return known }
+        let path = layerPath(layer) + "/manifest"
+        guard let bytes = try readFile(path) else { throw SnapshotError.unknownLayer(layer) }
+        let manifest: LayerManifest
+        do { manifest = try LayerManifest(decoding: bytes) } catch {
+            throw SnapshotError.corruptLayer(layer, "\(error)")
+        }
+        guard manifest.id == layer else {
+            throw SnapshotError.corruptLayer(layer, "its manifest has digest \(manifest.id)")
+        }
+        remember(manifest)
+        return manifest
+    }
+
+    func remember(_ manifest: LayerManifest) {
+        state.withLock { state in
+            guard state.manifests.updateValue(manifest, forKey: manifest.id) == nil else { return }
+            state.manifestOrder.append(manifest.id)
+            state.cachedEntries += manifest.entries.count
+            while state.cachedEntries > Self.cachedEntriesMax, state.manifestOrder.count > 1 {
+                let oldest = state.manifestOrder.removeFirst()
+                state.cachedEntries -= state.manifests.removeValue(forKey: oldest)?.entries.count ?? 0
+            }
+        }
+    }
+
+    /// The merged tree of a chain; trees of its lower parts are shared.
+    package func tree(of chain: LayerChain) throws -> MergedTree {
+        guard let top = chain.layers.last else { return MergedTree() }
+        let key = chain.id
+        if let known = state.withLock({ $0.trees[key] }) { return known }
+        // From the highest part that is known: recursion would be as deep as the chain is long.
+        var start = chain.layers.count - 1
+        var tree = MergedTree()
+        while start > 0 {
+            let part = LayerChain(Array(chain.layers[..<start])).id
+            if let known = state.withLock({ $0.trees[part] }) {
+                tree = known
+                break
+            }
+            start -= 1
+        }
+        for layer in chain.layers[start...] {
+            tree = tree.applying(try manifest(of: layer.id))
+            guard layer != top else { break }
+        }
+        let result = tree
+        state.withLock { state in
+            guard state.trees.updateValue(result, forKey: key) == nil else { return }
+            state.treeOrder.append(key)
+            if state.treeOrder.count > Self.cachedTreesMax { state.trees[state.treeOrder.removeFirst()] = nil }
+        }
+        return result
+    }
+
+    /// Describes a layer that is on this node.
+    package func descriptor(of layer: Digest) throws -> LayerDescriptor {
+        LayerDescriptor(id: layer, bytes: try manifest(of: layer).contentBytes)
+    }
+
+    /// All layers on this node, in digest order.
+    package func list() throws -> [Digest] {
+        let path = root + "/layers"
+        return try names(in: FileDescriptor.directory(path), path)
+            .compactMap { Digest(hex: String(decoding: $0, as: UTF8.self)) }.sorted()
+    }
+
+    /// Bytes of content of a layer, without metadata.
+    package func bytes(of layer: Digest) throws -> Int64 {
+        if let known = state.withLock({ $0.sizes[layer] }) { return known }
+        let bytes = try manifest(of: layer).contentBytes
+        state.withLock { $0.sizes[layer] = bytes }
+        return bytes
+    }
+
+    /// Bytes of content of all layers.
+    package func usage() throws -> Int64 { try list().reduce(0) { $0 + (try bytes(of: $1)) } }
+
+    /// Deletes a layer; harmless when it is not there.
+    ///
+    /// - Throws: `.layerInUse` while a snapshot or transfer needs it.
+    package func remove(_ layer: Digest) throws {
+        let trash = root + "/trash/\(nextNumber())"
+        try state.withLock { state in
+            guard state.uses[layer] == nil else { throw SnapshotError.layerInUse(layer) }
+            // Under the lock, so that no snapshot starts to use it now.
+            guard rename(layerPath(layer), trash) == 0 || errno == ENOENT else {
+                throw SnapshotError.last("rename", layerPath(layer))
+            }
+            state.sizes[layer] = nil
+            if let known = state.manifests.removeValue(forKey: layer) {
+                state.cachedEntries -= known.entries.count
+                state.manifestOrder.removeAll { $0 == layer }
+            }
+        }
+        let code = removeTree(trash)
+        guard code == 0 else { throw SnapshotError.failed("unlink", trash, code: code) }
+    }
+
+    // MARK: What the parts of the store share
+
+    func nextNumber() -> UInt64 { numbers.add(1, ordering: .relaxed).newValue }
+
+    /// Keeps layers from being removed until `unpin`.
+    ///
+    /// - Throws: `.unknownLayer` when one is not there.
+    package func pin(_ layers: [Digest]) throws {
+        try state.withLock { state in
+            for layer in layers where !contains(layer) { throw SnapshotError.unknownLayer(layer) }
+            for layer in layers { state.uses[layer, default: 0] += 1 }
+        }
+    }
+
+    /// Takes back a `pin`.
+    package func unpin(_ layers: [Digest]) {
+        state.withLock { state in
+            for layer in layers {
+                let count = (state.uses[layer] ?? 0) - 1
+                state.uses[layer] = count > 0 ? count : nil
+            }
+        }
+    }
+
+    func withPulls<Result>(_ body: (inout [Digest: PullWaiters]) -> Result) -> Result {
+        state.withLock { body(&$0.pulls) }
+    }
+
+    /// Moves a durable layer directory (`fs` and `manifest`) into place.
+    ///
+    /// An equal layer that is there already is kept.
+    func publish(_ directory: String, as layer: Digest) throws(SnapshotError) {
+        let target = layerPath(layer)
+        if rename(directory, target) != 0 {
+            guard errno == ENOTEMPTY || errno == EEXIST else { throw .last("rename", target) }
+            removeTree(directory)
+            return
+        }
+        try syncDirectory(root + "/layers")
+    }
+
+    private func readFile(_ path: String) throws(SnapshotError) -> [UInt8]? {
+        let raw = open(path, O_RDONLY | O_CLOEXEC)
+        guard raw >= 0 else {
+            if errno == ENOENT { return nil }
+            throw .last("open", path)
+        }
+        let file = FileDescriptor(raw: raw)
+        var status = stat()
+        guard fstat(raw, &status) == 0 else { throw .last("fstat", path) }
+        var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+        var position = 0
+        while position < bytes.count {
+            let start = position
+            let total = bytes.count
+            let result = bytes.withUnsafeMutableBytes { raw in
+                Result { () throws(SnapshotError) in
+                    try file.read(
+                        into: UnsafeMutableRawBufferPointer(rebasing: raw[start..<total]), at: Int64(start), path)
+                }
+            }
+            let count = try result.get()
+            guard count > 0 else { break }
+            position += count
+        }
+        return bytes
+    }
+}

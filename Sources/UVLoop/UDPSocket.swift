@@ -1,0 +1,100 @@
+internal import CUV
+internal import Glibc
+
+/// A bound UDP socket, IPv4 or IPv6 (which then takes IPv4 too); closes when its owner lets go of it.
+package struct UDPSocket: ~Copyable {
+    /// Called on the loop's thread with each datagram and its source.
+    package typealias Receive = @Sendable ([UInt8], SocketAddress) -> Void
+
+    private let box: UDPBox
+
+    /// Binds and starts receiving; on the loop's thread.
+    package init(loop: LoopThread, address: SocketAddress, receive: @escaping Receive) throws(UVError) {
+        box = try UDPBox.make(loop: loop, address: address, receive: receive)
+    }
+
+    deinit { box.release() }
+
+    /// The address it is bound to, with the actual port.
+    package func localAddress() throws(UVError) -> SocketAddress {
+        guard let socket = box.pointer(as: uv_udp_t.self) else { throw .stopping("uv_udp_getsockname") }
+        return try localName("uv_udp_getsockname") { uv_udp_getsockname(socket, $0, $1) }
+    }
+
+    /// Hands one datagram to the kernel now, or throws (`EAGAIN` when its buffer is full): UDP may lose it anyway.
+    package func send(_ bytes: [UInt8], to address: SocketAddress) throws(UVError) {
+        guard let socket = box.pointer(as: uv_udp_t.self) else { throw .stopping("uv_udp_try_send") }
+        let status = try address.withKernelForm(mapped: box.isIPv6) { target in
+            bytes.withUnsafeBytes { buffer in
+                var part = uv_buf_init(
+                    UnsafeMutablePointer(mutating: buffer.baseAddress?.assumingMemoryBound(to: CChar.self)),
+                    UInt32(buffer.count))
+                return uv_udp_try_send(socket, &part, 1, target)
+            }
+        }
+        try UVError.check(status, "uv_udp_try_send", address.description)
+    }
+}
+
+/// Calls a `getsockname`-like function.
+func localName(
+    _ call: String, _ read: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<Int32>) -> Int32
+) throws(UVError) -> SocketAddress {
+    var storage = sockaddr_storage()
+    var length = Int32(MemoryLayout<sockaddr_storage>.size)
+    var address: SocketAddress?
+    let status = withUnsafeMutableBytes(of: &storage) { bytes -> Int32 in
+        guard let start = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self) else { return UV_EINVAL.rawValue }
+        let status = read(start, &length)
+        if status == 0 { address = SocketAddress(start) }
+        return status
+    }
+    try UVError.check(status, call)
+    guard let address else { throw UVError(call: call, code: UV_EAFNOSUPPORT.rawValue) }
+    return address
+}
+
+private final class UDPBox: HandleBox, @unchecked Sendable {
+    private(set) var receive: UDPSocket.Receive?
+    private(set) var isIPv6 = false
+
+    static func make(
+        loop: LoopThread, address: SocketAddress, receive: @escaping UDPSocket.Receive
+    ) throws(UVError) -> UDPBox {
+        let box = UDPBox(loop: loop, kind: UV_UDP)
+        box.receive = receive
+        box.isIPv6 = address.isIPv6
+        try box.open(as: uv_udp_t.self, call: "uv_udp_init") { uv_udp_init($0, $1) }
+        do {
+            try box.bind(to: address)
+        } catch {
+            box.close()
+            throw error
+        }
+        return box
+    }
+
+    private func bind(to address: SocketAddress) throws(UVError) {
+        guard let socket = pointer(as: uv_udp_t.self) else { throw .stopping("uv_udp_bind") }
+        try UVError.check(
+            try address.withKernelForm { uv_udp_bind(socket, $0, 0) }, "uv_udp_bind", address.description)
+        let status = uv_udp_recv_start(
+            socket,
+            { handle, _, buffer in
+                guard let box = HandleBox.of(handle?.pointee.data, as: UDPBox.self), let buffer else { return }
+                let shared = box.loop.readBuffer
+                buffer.pointee = uv_buf_init(
+                    shared.baseAddress?.assumingMemoryBound(to: CChar.self), UInt32(shared.count))
+            },
+            { handle, count, buffer, source, flags in
+                // No source: libuv says that nothing is left to read. Errors (ICMP) are the sender's affair.
+                guard count >= 0, let source, let buffer, flags & UInt32(UV_UDP_PARTIAL.rawValue) == 0,
+                    let box = HandleBox.of(handle?.pointee.data, as: UDPBox.self), let from = SocketAddress(source)
+                else { return }
+                box.receive?([UInt8](UnsafeRawBufferPointer(start: buffer.pointee.base, count: count)), from)
+            })
+        try UVError.check(status, "uv_udp_recv_start")
+    }
+
+    override func closed() { receive = nil }
+}

@@ -1,0 +1,29 @@
+package import ClusterModel
+package import Sodium
+
+/// What a node's peer plane needs to know.
+package struct PeerLinkConfiguration: Sendable {
+    /// Where to listen, UDP and TCP; port 0 takes a free one.
+    ///
+    /// The host is an address.
+    package var bind: PeerAddress
+    package var identity: NodeIdentity
+    /// Grows with every start of the node; see `BootID`.
+    package var bootID: UInt64
+    package var keys: ClusterKeyRing
+    /// Nodes of clusters with other names do not hear each other, even with one key.
+    package var clusterName: String
+    package var times: LinkTimes
+
+    package init(
+        bind: PeerAddress, identity: NodeIdentity, bootID: UInt64, keys: ClusterKeyRing,
+        clusterName: String = "peerbuild", times: LinkTimes = LinkTimes()
+    ) {
+        self.bind = bind
+        self.identity = identity
+        self.bootID = bootID
+        self.keys = keys
+        self.clusterName = clusterName
+        self.times = times
+    }
+}

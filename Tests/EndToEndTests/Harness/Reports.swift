@@ -1,0 +1,56 @@
+/// `peerbuild status --format json`.
+struct ClusterStatus: Decodable, Sendable {
+    struct Member: Decodable, Sendable {
+        var name: String
+        var address: String
+        var state: String
+        var incarnation: UInt64
+    }
+
+    struct Build: Decodable, Sendable {
+        var ref: String
+        var home: String
+        var running: Int
+    }
+
+    struct Counters: Decodable, Sendable {
+        var verticesExecuted: Int
+        var layerBytesPulled: Int
+        var layerBytesServed: Int
+    }
+
+    var members: [Member]
+    var builds: [Build]
+    var counters: Counters
+
+    func state(of name: String) -> String? { members.first { $0.name == name }?.state }
+    var alive: Set<String> { Set(members.filter { $0.state == "alive" }.map(\.name)) }
+}
+
+/// `peerbuild explain --format json`: protobuf's JSON form, which leaves zeros out and has 64-bit numbers as text.
+struct BuildExplanation: Decodable, Sendable {
+    struct Vertex: Decodable, Sendable {
+        var name: String?
+        var node: String?
+        var outcome: String?
+        var attempts: Int?
+        var bytesPulled: String?
+    }
+
+    var ref: String?
+    var home: String?
+    var vertices: [Vertex]?
+    var bytesPulled: String?
+
+    var executed: [String] { (vertices ?? []).filter { $0.outcome == "executed" }.compactMap(\.name) }
+    var pulledBytes: Int { bytesPulled.flatMap(Int.init) ?? 0 }
+
+    /// The one vertex whose name ends so.
+    func vertex(_ suffix: String) throws -> Vertex {
+        let found = (vertices ?? []).filter { $0.name?.hasSuffix(suffix) ?? false }
+        guard found.count == 1, let vertex = found.first else {
+            throw HarnessFailure("\(found.count) vertices end in \"\(suffix)\": \(self)")
+        }
+        return vertex
+    }
+}

@@ -1,0 +1,150 @@
+import ClusterModel
+import Testing
+
+@testable import Gossip
+
+struct CodecTests {
+    static let metadata = MemberMetadata(
+        name: "builder-1", address: PeerAddress(host: "fd00::12", port: 7_946),
+        platforms: ["linux/amd64", "linux/arm64/v8"],
+        labels: ["zone": "a", "disk": "ssd"], version: "0.1.0", slots: 8)
+
+    static var load: LoadRecord {
+        var load = LoadRecord()
+        load.sequence = 9
+        load.slots = 8
+        load.running = 3
+        load.queued = 1
+        load.cacheKeys = 70_000
+        load.cacheBytes = 1 << 40
+        load.flags = .draining
+        load.cacheMapEpoch = 77
+        load.cacheMapSequence = 12
+        return load
+    }
+
+    static let records: [Record] = [
+        .ping(subject: PeerID(rawValue: 5), Pulse(number: 1, stateHash: 2, load: load)),
+        .ack(incarnation: 3, Pulse(number: 1, stateHash: .max, load: load)),
+        .indirectProbe(number: 4, subject: PeerID(rawValue: 6)),
+        .vouch(number: 4, bootID: 5, incarnation: 6),
+        .nack(number: 7),
+        .alive(AliveRecord(id: PeerID(rawValue: 1), bootID: 2, incarnation: 3, metadata: metadata)),
+        .claim(
+            Claim(kind: .suspect, subject: PeerID(rawValue: 1), bootID: 2, incarnation: 3, accuser: PeerID(rawValue: 4))
+        ),
+        .claim(
+            Claim(kind: .dead, subject: PeerID(rawValue: 1), bootID: 2, incarnation: 3, accuser: PeerID(rawValue: 4))),
+        .claim(
+            Claim(kind: .left, subject: PeerID(rawValue: 1), bootID: 2, incarnation: 3, accuser: PeerID(rawValue: 1))),
+        .load(PeerID(rawValue: 8), bootID: 9, load),
+        .user(UserRecord(origin: PeerID(rawValue: 1), bootID: 2, sequence: 3, bytes: [1, 2, 3])),
+    ]
+
+    static let state = StateMessage(
+        sender: PeerID(rawValue: 1), bootID: 2,
+        entries: [Member.State.alive, .suspect, .dead, .left].enumerated().map {
+            StateMessage.Entry(
+                state: $1,
+                alive: AliveRecord(id: PeerID(rawValue: UInt64($0)), bootID: 1, incarnation: 2, metadata: metadata),
+                load: load)
+        })
+
+    @Test(arguments: records)
+    func `a record survives its encoding`(record: Record) throws {
+        let datagram = Codec.Datagram(sender: PeerID(rawValue: 1), bootID: 2, records: [record])
+        #expect(try Codec.decode(Codec.encode(datagram)) == datagram)
+    }
+
+    @Test(arguments: records)
+    func `a truncated record is an error`(record: Record) {
+        let bytes = Codec.encode(Codec.Datagram(sender: PeerID(rawValue: 1), bootID: 2, records: [record]))
+        for count in 0..<bytes.count where count != Codec.headerBytes {
+            #expect(throws: CodecError.self, "\(count) of \(bytes.count) bytes") {
+                try Codec.decode([UInt8](bytes.prefix(count)))
+            }
+        }
+    }
+
+    @Test func `flipped bits give an error or another value, never a trap`() {
+        let bytes = Codec.encode(Codec.Datagram(sender: PeerID(rawValue: 1), bootID: 2, records: Self.records))
+        var decoded = 0
+        for bit in 0..<bytes.count * 8 {
+            var broken = bytes
+            broken[bit / 8] ^= 1 << UInt8(bit % 8)
+            guard let datagram = try? Codec.decode(broken) else { continue }
+            decoded += 1
+            #expect((try? Codec.decode(Codec.encode(datagram))) == datagram)
+        }
+        #expect(decoded > 0)
+    }
+
+    @Test func `random bytes give an error or a value`() {
+        var random = SplitMix64(seed: 1)
+        for _ in 0..<8_000 {
+            var bytes = (0..<Int(random.next() % 80)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            if !bytes.isEmpty { bytes[0] = Codec.version }
+            _ = try? Codec.decode(bytes)
+            _ = try? StateMessage(decoding: bytes)
+        }
+    }
+
+    @Test func `a whole state survives its encoding and no truncation of it is read`() throws {
+        let bytes = Self.state.encoded()
+        #expect(try StateMessage(decoding: bytes) == Self.state)
+        for count in 0..<bytes.count {
+            #expect(throws: CodecError.self) { try StateMessage(decoding: [UInt8](bytes.prefix(count))) }
+        }
+        #expect(throws: CodecError.trailingBytes) { try StateMessage(decoding: bytes + [0]) }
+    }
+
+    @Test func `a state that is too long for a stream message is cut at a member`() throws {
+        let entry = Self.state.entries[0]
+        let large = StateMessage(
+            sender: PeerID(rawValue: 1), bootID: 2, entries: Array(repeating: entry, count: 12_000))
+        let bytes = large.encoded()
+        #expect(bytes.count <= StateMessage.bytesMax)
+        #expect(try StateMessage(decoding: bytes).entries.count > 4_000)
+    }
+
+    @Test func `unknown records are skipped`() throws {
+        let known = Codec.encode(Codec.Datagram(sender: PeerID(rawValue: 1), bootID: 2, records: [.nack(number: 3)]))
+        let datagram = try Codec.decode(
+            [UInt8](known.prefix(Codec.headerBytes)) + [200, 2, 9, 9] + known[Codec.headerBytes...])
+        #expect(datagram.records == [.nack(number: 3)])
+    }
+
+    @Test func `another version is refused`() {
+        var bytes = Codec.encode(Codec.Datagram(sender: PeerID(rawValue: 1), bootID: 2, records: []))
+        bytes[0] = 2
+        #expect(throws: CodecError.invalid(field: "version")) { try Codec.decode(bytes) }
+    }
+
+    @Test func `more records than a datagram may have are refused`() {
+        let records = Array(repeating: Record.nack(number: 1), count: Codec.recordsMax + 1)
+        let bytes = Codec.encode(Codec.Datagram(sender: PeerID(rawValue: 1), bootID: 2, records: records))
+        #expect(throws: CodecError.outOfRange(field: "records")) { try Codec.decode(bytes) }
+    }
+
+    @Test func `metadata beyond its limit is refused with its size`() {
+        var metadata = Self.metadata
+        for number in 0..<20 { metadata.labels["label-\(number)"] = "0123456789" }
+        do throws(GossipConfigurationError) {
+            try metadata.validate()
+            Issue.record("accepted")
+        } catch {
+            guard case .metadataTooLarge(let bytes, 320) = error else {
+                Issue.record("\(error)")
+                return
+            }
+            #expect(bytes > 320)
+        }
+    }
+
+    @Test(arguments: [("", "name"), (String(repeating: "n", count: 65), "name"), ("a\nb", "name")])
+    func `a bad name is refused`(name: String, field: String) {
+        var metadata = Self.metadata
+        metadata.name = name
+        #expect(throws: GossipConfigurationError.metadataInvalid(field: field)) { try metadata.validate() }
+    }
+}

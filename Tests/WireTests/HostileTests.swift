@@ -1,0 +1,210 @@
+import ClusterModel
+import Sodium
+import Testing
+import UVLoop
+
+@testable import Wire
+
+@Suite struct `A link under attack` {
+    private static func machines() throws -> (dialer: LinkMachine, listener: LinkMachine) {
+        let keys = ClusterKeyRing(primary: try .generate())
+        func make(_ role: Handshake.Role) throws -> LinkMachine {
+            let configuration = PeerLinkConfiguration(
+                bind: PeerAddress(host: "127.0.0.1", port: 0), identity: try .generate(), bootID: 7, keys: keys)
+            return try LinkMachine(role: role, configuration: configuration)
+        }
+        return (try make(.dialer), try make(.listener))
+    }
+
+    /// Hands over everything that both sides have to say; returns what the listener saw.
+    private static func exchange(
+        _ dialer: inout LinkMachine, _ listener: inout LinkMachine
+    ) throws -> [LinkMachine.Event] {
+        var seen: [LinkMachine.Event] = []
+        while true {
+            let there = try dialer.takeOutput().bytes
+            let back = try listener.takeOutput().bytes
+            if there.isEmpty, back.isEmpty { return seen }
+            seen += try listener.receive(there)
+            _ = try dialer.receive(back)
+        }
+    }
+
+    @Test func `two machines agree on who they are`() throws {
+        var (dialer, listener) = try Self.machines()
+        let events = try Self.exchange(&dialer, &listener)
+        #expect(events.count == 1 && dialer.isEstablished && listener.isEstablished)
+        let id = try dialer.streams.open(service: "x")
+        let wasSent = dialer.streams.send([1, 2, 3], on: id)
+        #expect(wasSent)
+        let seen = try Self.exchange(&dialer, &listener)
+        #expect(
+            seen
+                == [.stream(.opened(stream: id, service: "x")), .stream(.readable(stream: id))])
+        let taken = listener.streams.take(id)
+        #expect(taken == .message([1, 2, 3]))
+    }
+
+    @Test(arguments: UInt64(0)..<200) func `garbage, flips and cuts never crash and never pass`(_ seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        var (dialer, listener) = try Self.machines()
+        let phase = Int.random(in: 0..<3, using: &random)
+        if phase > 0 { _ = try Self.exchange(&dialer, &listener) }
+        if phase == 2 {
+            let id = try dialer.streams.open(service: "fuzz")
+            _ = dialer.streams.send([UInt8](repeating: 3, count: 5_000), on: id)
+        } else if phase == 1 {
+            dialer.streams.ping(1)
+        }
+        var bytes = try dialer.takeOutput().bytes
+        try #require(!bytes.isEmpty)
+        switch Int.random(in: 0..<3, using: &random) {
+        case 0: bytes[Int.random(in: 0..<bytes.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+        case 1:
+            bytes = (0..<Int.random(in: 200...4_000, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
+        default: bytes = Array(bytes[..<Int.random(in: 0..<bytes.count, using: &random)])
+        }
+        let events = (try? listener.receive(bytes)) ?? []
+        #expect(events.isEmpty)
+    }
+
+    @Test(arguments: UInt64(0)..<300) func `frames of a hostile holder of the key only fail the link`(
+        _ seed: UInt64
+    ) throws {
+        var random = SplitMix64(seed: seed)
+        var streams = StreamMultiplexer(isDialer: false)
+        for _ in 0..<50 {
+            var record: [UInt8] = []
+            for _ in 0..<Int.random(in: 1...5, using: &random) {
+                record.append(UInt8.random(in: 0...10, using: &random))
+                record.append(number: UInt32.random(in: 0...6, using: &random))
+                let length = Int.random(in: 0...70, using: &random)
+                record.append(number: UInt16(length))
+                let given = Int.random(in: 0..<20, using: &random) == 0 ? length / 2 : length
+                record += (0..<given).map { _ in UInt8.random(in: 32...127, using: &random) }
+            }
+            guard (try? streams.receive(record, in: 0..<record.count)) != nil else { return }
+            var answer: [UInt8] = []
+            _ = streams.fill(&answer, bytesMax: RecordCipher.plaintextBytesMax)
+        }
+    }
+
+    @Test func `data beyond the window is a violation`() throws {
+        var streams = StreamMultiplexer(isDialer: false)
+        var record: [UInt8] = []
+        FrameCodec.append(.open, stream: 1, data: [120], to: &record)
+        _ = try streams.receive(record, in: 0..<record.count)
+        record = []
+        FrameCodec.append(.dataEnd, stream: 1, data: [UInt8](repeating: 0, count: 16 << 10)[...], to: &record)
+        let allowed = WireLimits.windowBytes / ((16 << 10) + WireLimits.frameCost)
+        for _ in 0..<allowed { _ = try streams.receive(record, in: 0..<record.count) }
+        #expect(throws: LinkFault.self) { try streams.receive(record, in: 0..<record.count) }
+    }
+
+    @Test func `keys change by bytes and both directions keep up`() throws {
+        let key = SealingKey(try .random(count: 32))
+        var sealing = RecordCipher(key: key, rekeyBytes: 1_000)
+        var opening = RecordCipher(key: key, rekeyBytes: 1_000)
+        for number in 0..<50 {
+            var record = [0, 0] + [UInt8](repeating: UInt8(number), count: 300)
+            try sealing.seal(record: &record)
+            let opened = try opening.open(&record, range: 2..<record.count)
+            let plain = try #require(opened)
+            #expect(Array(record[plain]) == [UInt8](repeating: UInt8(number), count: 300))
+        }
+        var record = [0, 0] + [UInt8](repeating: 1, count: 300)
+        try sealing.seal(record: &record)
+        var old = RecordCipher(key: key)
+        let opened = try old.open(&record, range: 2..<record.count)
+        #expect(opened == nil)
+    }
+
+    @Test func `replay windows admit each counter once, in any order`() {
+        var window = ReplayWindow()
+        var random = SplitMix64(seed: 4)
+        var seen: Set<UInt64> = []
+        var newest: UInt64 = 0
+        for _ in 0..<20_000 {
+            let counter =
+                newest &+ UInt64.random(in: 0...8, using: &random)
+                &- min(newest, UInt64.random(in: 0...1_200, using: &random))
+            let isTooOld = newest >= ReplayWindow.width && counter <= newest - ReplayWindow.width
+            let isAdmitted = window.admit(counter)
+            #expect(isAdmitted == (!isTooOld && !seen.contains(counter)))
+            seen.insert(counter)
+            newest = max(newest, counter)
+        }
+    }
+
+    @Test func `a newer boot replaces the older one, and senders are bounded`() {
+        var replays = ReplayGuard(sendersMax: 2)
+        let packets: [(UInt64, UInt64, UInt64)] = [
+            (1, 5, 9), (1, 5, 9), (1, 6, 1), (1, 5, 10), (2, 1, 1), (3, 1, 1), (2, 1, 1),
+        ]
+        let admitted = packets.map { replays.admit(node: $0.0, bootID: $0.1, counter: $0.2) }
+        #expect(admitted == [true, false, true, false, true, true, false])
+        var log = SourceLog(sourcesMax: 2)
+        let isFirst = ["a", "b", "a", "c", "a", "c"].map { log.isFirst($0) }
+        #expect(isFirst == [true, true, false, true, true, false])
+    }
+}
+
+/// A bare TCP client that says something and waits for the end.
+actor RawClient {
+    private let loop: LoopThread
+    private var connection: TCPConnection?
+    private let ends: AsyncStream<Void>
+    private let end: AsyncStream<Void>.Continuation
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    init() throws {
+        loop = try LoopThread()
+        (ends, end) = AsyncStream.makeStream()
+    }
+
+    func say(_ bytes: [UInt8], to address: PeerAddress) throws {
+        connection = try TCPConnection(loop: loop)
+        try connection?.connect(to: SocketAddress(host: address.host, port: address.port)) { [weak self] _ in
+            self?.assumeIsolated { try? $0.start(bytes) }
+        }
+    }
+
+    private func start(_ bytes: [UInt8]) throws {
+        let end = end
+        try connection?.startReading { event in
+            if case .bytes = event { return }
+            end.yield()
+        }
+        try connection?.write(bytes) { _ in }
+    }
+
+    /// Waits until the other side has closed.
+    func closed() async { _ = await ends.first { _ in true } }
+
+    func stop() async {
+        connection = nil
+        await loop.shutDown()
+    }
+}
+
+@Suite(.serialized) struct `Strangers at the listener` {
+    @Test(arguments: UInt64(0)..<8) func `garbage closes the connection and nothing else`(_ seed: UInt64) async throws {
+        var times = LinkTimes()
+        times.handshake = .milliseconds(200)
+        try await withPair(times: times) { left, right in
+            var random = SplitMix64(seed: seed)
+            let count = seed == 0 ? 0 : Int.random(in: 1...400, using: &random)
+            let client = try RawClient()
+            try await client.say((0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }, to: right.address)
+            await client.closed()
+            await client.stop()
+            #expect(await right.links.counters().handshakesFailed == 1)
+            let stream = try await left.links.open("echo", to: right.address, expecting: nil)
+            try await stream.send([1])
+            #expect(try await stream.receive() == [1])
+        }
+    }
+}

@@ -1,0 +1,107 @@
+import ClusterModel
+import Testing
+import UVLoop
+import Wire
+
+/// Forwards one TCP connection until it is told to fall silent, as a hung node or a cut cable would.
+actor Relay {
+    private let loop: LoopThread
+    private let target: PeerAddress
+    private var listener: TCPListener?
+    private var near: Leg?
+    private var far: Leg?
+    private var isSilent = false
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    init(to target: PeerAddress) throws {
+        loop = try LoopThread()
+        self.target = target
+    }
+
+    /// One side of the relay.
+    ///
+    /// Touched on the loop's thread only.
+    final class Leg: @unchecked Sendable {
+        let connection: TCPConnection
+        init(_ connection: consuming TCPConnection) { self.connection = connection }
+    }
+
+    func start() throws -> PeerAddress {
+        let fresh = try TCPListener(loop: loop, address: SocketAddress(host: "127.0.0.1", port: 0)) {
+            [weak self] incoming in
+            let leg = Leg(incoming)
+            self?.assumeIsolated { try? $0.accepted(leg) }
+        }
+        let bound = try fresh.localAddress()
+        listener = consume fresh
+        return PeerAddress(host: bound.host, port: bound.port)
+    }
+
+    private func accepted(_ leg: Leg) throws {
+        near = leg
+        let other = Leg(try TCPConnection(loop: loop))
+        far = other
+        try other.connection.connect(to: SocketAddress(host: target.host, port: target.port)) { [weak self] _ in
+            self?.assumeIsolated { try? $0.join(leg, other) }
+        }
+    }
+
+    private func join(_ one: Leg, _ two: Leg) throws {
+        for (from, to) in [(one, two), (two, one)] {
+            try from.connection.startReading { [weak self] event in
+                guard case .bytes(let bytes) = event else { return }
+                self?.assumeIsolated { if !$0.isSilent { try? to.connection.write(bytes) { _ in } } }
+            }
+        }
+    }
+
+    func fallSilent() { isSilent = true }
+
+    func stop() async {
+        listener = nil
+        near = nil
+        far = nil
+        await loop.shutDown()
+    }
+}
+
+@Suite struct `A peer that hangs` {
+    @Test func `is noticed by its silence, on both sides`() async throws {
+        var times = LinkTimes()
+        times.ping = .milliseconds(50)
+        times.silence = .milliseconds(300)
+        try await withPair(times: times) { left, right in
+            let relay = try Relay(to: right.address)
+            let stream = try await left.links.open("echo", to: try await relay.start(), expecting: right.links.peerID)
+            try await stream.send([1])
+            #expect(try await stream.receive() == [1])
+            let start = ContinuousClock.now
+            await relay.fallSilent()
+            await #expect {
+                _ = try await stream.receive()
+            } throws: {
+                "\($0)".contains("no answer")
+            }
+            #expect(ContinuousClock.now - start >= .milliseconds(250))
+            await eventually("the other side too") { await right.links.counters().openStreams == 0 }
+            await relay.stop()
+        }
+    }
+
+    @Test func `a dialer gives up on a listener that says nothing`() async throws {
+        var times = LinkTimes()
+        times.handshake = .milliseconds(200)
+        try await withPair(times: times) { left, right in
+            let relay = try Relay(to: right.address)
+            let address = try await relay.start()
+            await relay.fallSilent()
+            await #expect {
+                _ = try await left.links.open("echo", to: address, expecting: nil)
+            } throws: {
+                "\($0)".contains("no handshake within")
+            }
+            await relay.stop()
+        }
+    }
+}
