@@ -123,6 +123,8 @@ let package = Package(
             swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
 
+        .executableTarget(name: "Simulate", dependencies: ["Simulation"], swiftSettings: own),
+
         // A real registry and a small HTTP server for the tests that need one.
         .target(
             name: "RegistryFixtures", dependencies: [nioCore, nioHTTP1, nioPosix], path: "Tests/RegistryFixtures",
@@ -133,7 +135,7 @@ let package = Package(
         tests("FileSyncTests", ["BuildKitProtocol", "FileSync"]),
         tests("LLBTests", ["LLB", "OCI", protobuf]),
         tests("GossipTests", ["ClusterModel", "Gossip", "Simulation"]),
-        tests("CacheMapTests", ["CacheMap", "ClusterModel", "OCI", "Simulation"]),
+        tests("CacheMapTests", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Simulation"]),
         tests("TransferTests", ["ClusterModel", "OCI", "Transfer"]),
         tests("SolverTests", ["CacheMap", "ClusterModel", "LLB", "OCI", "Simulation", "Solver", protobuf]),
         tests("DockerfileFrontendTests", ["DockerfileFrontend", "LLB", "OCI"], exclude: ["Golden"]),

@@ -135,7 +135,7 @@ enum Codec {
             return .user(UserRecord(origin: origin, bootID: bootID, sequence: sequence, bytes: bytes))
         case .holdings: return .holdings(try Holdings(from: &reader))
         case .direct:
-            guard reader.remaining > 0, reader.remaining <= Membership.userRecordBytesMax else {
+            guard reader.remaining > 0, reader.remaining <= Membership.directRecordBytesMax else {
                 throw .outOfRange(field: "direct record")
             }
             return .direct(try reader.read(count: reader.remaining))

@@ -36,7 +36,7 @@ extension Membership {
         /// Spreads an opaque record of 1...`publishBytesMax` bytes to all members, at best effort: an urgent one is
         /// pushed at once, another rides on what is sent anyway and is pushed after `batchDelay` with its like.
         case publish([UInt8], isUrgent: Bool)
-        /// Sends 1...`publishBytesMax` bytes to one member in one datagram, at best effort.
+        /// Sends 1...`directBytesMax` bytes to one member in one datagram, at best effort.
         case sendDirect([UInt8], to: PeerID)
         /// Says good-bye; `.leaveFinished` follows.
         case leave

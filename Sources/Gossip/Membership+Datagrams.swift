@@ -210,7 +210,7 @@ extension Membership {
     }
 
     mutating func sendDirect(_ bytes: [UInt8], to id: PeerID, at now: MonotonicInstant) {
-        precondition(!bytes.isEmpty && bytes.count <= publishBytesMax, "a direct record has 1...publishBytesMax bytes")
+        precondition(!bytes.isEmpty && bytes.count <= directBytesMax, "a direct record has 1...directBytesMax bytes")
         guard stage == .running, id != selfID, let entry = table[id], entry.member.isUp else {
             counters.dropped.directs += 1
             return

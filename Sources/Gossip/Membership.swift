@@ -11,6 +11,8 @@ package struct Membership: Sendable {
     package static let userRecordBytesMax = 1_000
     /// Origin, boot id and number in front of a user record.
     static let userRecordHeaderBytes = 20
+    /// Longest direct record, in bytes, that any member accepts: it fills a datagram of 1,400.
+    static let directRecordBytesMax = 1_400
 
     let configuration: GossipConfiguration
     let selfID: PeerID
@@ -107,6 +109,11 @@ package struct Membership: Sendable {
         min(
             Self.userRecordBytesMax,
             configuration.datagramBytesMax - Codec.frameBytesMax - Self.userRecordHeaderBytes)
+    }
+
+    /// Longest record that `.sendDirect` takes, in bytes.
+    package var directBytesMax: Int {
+        min(Self.directRecordBytesMax, configuration.datagramBytesMax - Codec.frameBytesMax)
     }
 
     // MARK: Events

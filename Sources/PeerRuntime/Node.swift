@@ -26,6 +26,9 @@ package final class Node: Sendable {
     let parts: NodeParts
     let cluster: ClusterShell
     let digests: CacheMapShell
+    let records: RecordIndex
+    /// Protocol period of the membership: what is collected is announced this long before.
+    let gossipPeriod: Duration
     let store: RecordStore
     let steps: StepExecutor
     private let downloads: HTTPSource
@@ -91,10 +94,23 @@ package final class Node: Sendable {
             selfID: selfID, membership: membership, links: links, jobs: jobs, origin: origin, logger: logger)
         let hashKey = try Self.mapHashKey(settings.keys)
         let loadSignal = LoadSignal()
+        var mapSettings = CacheMapDigest.Settings()
+        mapSettings.pageBytes = membership.publishBytesMax
+        mapSettings.budget = settings.mapBudget
+        var exchangeSettings = MapExchange.Settings()
+        exchangeSettings.period = gossip.period
+        exchangeSettings.datagramBytesMax = membership.directBytesMax
         let digests = CacheMapShell(
-            own: CacheMapDigest(
-                epoch: max(1, settings.startSeconds), hashKey: hashKey, clusterSize: 1, keys: try store.allKeys()),
-            peers: PeerDigests(hashKey: hashKey), cluster: cluster, jobs: jobs, logger: logger,
+            exchange: MapExchange(
+                selfID: selfID,
+                own: CacheMapDigest(
+                    epoch: max(1, settings.startSeconds), hashKey: hashKey, clusterSize: 1,
+                    entries: try store.mapEntries(), settings: mapSettings,
+                    last: CacheMapShell.saved(root + "/cache-map")),
+                hashKey: hashKey, settings: exchangeSettings),
+            questions: HaveQuestions(
+                first: UInt32(truncatingIfNeeded: settings.seed), datagramBytesMax: membership.directBytesMax),
+            cluster: cluster, jobs: jobs, savePath: root + "/cache-map", origin: origin, logger: logger,
             loadChanged: { await loadSignal.fire() })
         let slots = Slots(count: settings.slots)
         let records = RecordIndex(
@@ -136,6 +152,8 @@ package final class Node: Sendable {
         self.jobs = jobs
         self.cluster = cluster
         self.digests = digests
+        self.records = records
+        gossipPeriod = gossip.period
         self.store = store
         self.steps = steps
         self.downloads = downloads
@@ -158,6 +176,7 @@ package final class Node: Sendable {
             sessions: SessionService(session: { build in await solver.session(of: build) }), contents: contents,
             snapshots: snapshots, blobs: blobs, slots: slots, counters: counters, logger: logger)
         await loadSignal.set { [weak self] in await self?.reportLoad() }
+        await digests.start { [services] in services.answer($0) }
     }
 
     /// The hash key of digests: equal on all nodes of a cluster, secret from everybody else.
@@ -218,6 +237,8 @@ package final class Node: Sendable {
         ClusterShell.Listener(
             changed: { [weak self] in await self?.memberChanged($0) },
             delivered: { [digests] in await digests.received($0, from: $1) },
+            deliveredDirect: { [digests] in await digests.receivedDirect($0, from: $1) },
+            mapRootDiffers: { [digests] in await digests.rootDiffers($0) },
             persist: { [snapshotFile] in snapshotFile.save($0) },
             lookUpSeeds: { [weak self] in await self?.resolveSeeds() ?? [] })
     }

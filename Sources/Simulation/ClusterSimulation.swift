@@ -41,6 +41,19 @@ package struct ClusterSimulation: Sendable {
         package var bytes: [UInt8]
     }
 
+    /// What a node's membership has for the layer above it.
+    package struct Upcall: Sendable {
+        package enum Kind: Sendable {
+            case delivered([UInt8], from: PeerID)
+            case direct([UInt8], from: PeerID)
+            case mapRootDiffers(PeerID)
+            case changed(MemberChange)
+        }
+
+        package var node: Int
+        package var kind: Kind
+    }
+
     private enum Happening: Sendable {
         case event(Membership.Event, node: Int, boots: UInt64)
         case wake(node: Int, number: UInt64, boots: UInt64)
@@ -56,6 +69,9 @@ package struct ClusterSimulation: Sendable {
     package private(set) var nodes: [Node] = []
     package private(set) var observations: [Observation] = []
     package private(set) var deliveries: [Delivery] = []
+    /// Filled only for a layer above, which takes them.
+    package var keepsUpcalls = false
+    private var upcalls: [Upcall] = []
     package let configuration: GossipConfiguration
     private var heap = EventHeap<Happening>()
     private var random: SplitMix64
@@ -132,6 +148,12 @@ package struct ClusterSimulation: Sendable {
             run(for: interval)
         }
         return true
+    }
+
+    /// What has come up since the last call, in order.
+    package mutating func takeUpcalls() -> [Upcall] {
+        defer { upcalls.removeAll(keepingCapacity: true) }
+        return upcalls
     }
 
     // MARK: Views
@@ -221,17 +243,27 @@ package struct ClusterSimulation: Sendable {
         case .lookUpSeeds: handle(.seedsResolved(nodes[index].seeds), by: index)
         case .connect(let token, let address, _, let limit):
             connect(token, from: index, to: node(at: address), within: limit)
-        case .mapRootDiffers, .deliverDirect: break
+        case .mapRootDiffers(let peer): callUp(index, .mapRootDiffers(peer))
+        case .deliverDirect(let bytes, let peer): callUp(index, .direct(bytes, from: peer))
         case .answerExchange(let token, let bytes): answer(token, bytes, by: index)
         case .report(let change):
             guard change.kind != .load, change.kind != .holdings else { return }
+            callUp(index, .changed(change))
             observations.append(Observation(at: now, observer: index, change: change))
         case .notice(let notice): nodes[index].notices.append(notice)
         case .deliver(let bytes, let peer):
-            deliveries.append(Delivery(at: now, node: index, from: peer, bytes: bytes))
+            if keepsUpcalls {
+                callUp(index, .delivered(bytes, from: peer))
+            } else {
+                deliveries.append(Delivery(at: now, node: index, from: peer, bytes: bytes))
+            }
         case .persist(let members): nodes[index].snapshot = members
         case .leaveFinished: nodes[index].isRunning = false
         }
+    }
+
+    private mutating func callUp(_ node: Int, _ kind: Upcall.Kind) {
+        if keepsUpcalls { upcalls.append(Upcall(node: node, kind: kind)) }
     }
 
     /// A kernel answers for a stopped process; a stopped process says nothing.

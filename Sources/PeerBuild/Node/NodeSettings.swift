@@ -12,6 +12,7 @@ struct NodeSettings: Sendable {
         case key = "tlskey"
         case entitlement = "allow-insecure-entitlement"
         case cacheBytesMax = "cache-max"
+        case mapBudget = "map-budget"
 
         /// The environment variable that sets it; lists are comma separated.
         var variable: String {

@@ -12,6 +12,10 @@ actor ClusterShell: PeerDialer {
     struct Listener: Sendable {
         var changed: @Sendable (MemberChange) async -> Void
         var delivered: @Sendable ([UInt8], PeerID) async -> Void
+        /// A datagram of one member to this one.
+        var deliveredDirect: @Sendable ([UInt8], PeerID) async -> Void
+        /// This member knows other cache maps.
+        var mapRootDiffers: @Sendable (PeerID) async -> Void
         var persist: @Sendable ([MemberSnapshot]) -> Void
         /// What the names of the seeds mean now.
         var lookUpSeeds: @Sendable () async -> [PeerAddress]
@@ -25,6 +29,8 @@ actor ClusterShell: PeerDialer {
     private enum News: Sendable {
         case changed(MemberChange)
         case delivered([UInt8], PeerID)
+        case deliveredDirect([UInt8], PeerID)
+        case mapRootDiffers(PeerID)
     }
 
     nonisolated let selfID: PeerID
@@ -75,6 +81,8 @@ actor ClusterShell: PeerDialer {
                     switch item {
                     case .changed(let change): await listener.changed(change)
                     case .delivered(let bytes, let peer): await listener.delivered(bytes, peer)
+                    case .deliveredDirect(let bytes, let peer): await listener.deliveredDirect(bytes, peer)
+                    case .mapRootDiffers(let peer): await listener.mapRootDiffers(peer)
                     }
                 }
             }
@@ -115,6 +123,9 @@ actor ClusterShell: PeerDialer {
     /// One datagram to one member, at best effort.
     func sendDirect(_ record: [UInt8], to peer: PeerID) { handle(.sendDirect(record, to: peer)) }
 
+    /// The root over the cache maps that this node knows.
+    func setMapRoot(_ root: UInt32) { handle(.mapRootChanged(root)) }
+
     /// All members ever heard of, this node included, by name.
     var allMembers: [Member] { membership.members }
 
@@ -140,8 +151,8 @@ actor ClusterShell: PeerDialer {
         case .notice(let notice): log(notice)
         case .deliver(let bytes, let peer):
             tell(.delivered(bytes, peer))
-        // Announcements of cache maps show their gaps by number.
-        case .mapRootDiffers, .deliverDirect: break
+        case .deliverDirect(let bytes, let peer): tell(.deliveredDirect(bytes, peer))
+        case .mapRootDiffers(let peer): tell(.mapRootDiffers(peer))
         case .persist(let members): listener?.persist(members)
         case .leaveFinished:
             hasLeft = true
