@@ -5,6 +5,13 @@ extension Membership {
     /// Members that are asked at once to confirm an accusation.
     private static let confirmers = 5
 
+    mutating func setSuspicion(_ suspicion: Suspicion?, of id: PeerID) {
+        table.setSuspicion(suspicion, of: id)
+        guard let suspicion else { return }
+        let due = suspicionDueAt(suspicion)
+        nextJudgeAt = nextJudgeAt.map { min($0, due) } ?? due
+    }
+
     // MARK: The accuser
 
     mutating func accuse(_ entry: MemberTable.Entry, evidence: Suspicion.Evidence, at now: MonotonicInstant) {
@@ -13,7 +20,13 @@ extension Membership {
         if let known = table.suspicions[id], known.incarnation == entry.member.incarnation {
             suspicion = known
             suspicion.confirm(by: selfID, evidence: evidence)
-            guard known.isOwn else { return table.setSuspicion(suspicion, of: id) }
+            if !known.isOwn {
+                // Whoever was to give the verdict did not, or was not heard: take it over.
+                let due = known.startedAt + configuration.period * (configuration.suspicionPeriodsMin * known.damping)
+                suspicion.isOwn = known.evidence != .accepted && now >= due
+                suspicion.isInFinalProbe = false
+            }
+            guard suspicion.isOwn else { return setSuspicion(suspicion, of: id) }
         } else {
             suspicion = Suspicion(
                 incarnation: entry.member.incarnation, bootID: entry.member.bootID, accuser: selfID,
@@ -22,7 +35,7 @@ extension Membership {
             counters.accusations += 1
         }
         ask(&suspicion, about: entry.member, at: now)
-        table.setSuspicion(suspicion, of: id)
+        setSuspicion(suspicion, of: id)
         confirmed(id, at: now)
     }
 
@@ -57,7 +70,7 @@ extension Membership {
         var suspicion = before
         let isNew = !suspicion.isPublic
         suspicion.isPublic = true
-        table.setSuspicion(suspicion, of: entry.member.id)
+        setSuspicion(suspicion, of: entry.member.id)
         let claim = Claim(
             kind: .suspect, subject: entry.member.id, bootID: entry.member.bootID,
             incarnation: entry.member.incarnation, accuser: selfID, evidence: suspicion.evidence,
@@ -115,7 +128,7 @@ extension Membership {
             suspicion.bootID == accusation.bootID, suspicion.incarnation == accusation.incarnation
         else { return }
         suspicion.confirm(by: origin.id, evidence: accusation.evidence)
-        table.setSuspicion(suspicion, of: accusation.subject)
+        setSuspicion(suspicion, of: accusation.subject)
         confirmed(accusation.subject, at: now)
     }
 
@@ -127,7 +140,7 @@ extension Membership {
         if incarnation > suspicion.incarnation { return refuted(entry, incarnation: incarnation, at: now) }
         guard suspicion.isPublic else {
             counters.accusationsCleared += 1
-            return table.setSuspicion(nil, of: id)
+            return setSuspicion(nil, of: id)
         }
         // It lives, but its refutation is still to come: at least another period.
         guard suspicion.evidence != .accepted else { return }
@@ -136,7 +149,7 @@ extension Membership {
         let due = suspicion.deadline(configuration, membersUp: table.up.count)
         let wanted = now + configuration.period
         if due < wanted { longer.extend(by: wanted - due) }
-        table.setSuspicion(longer, of: id)
+        setSuspicion(longer, of: id)
     }
 
     // MARK: The verdict
@@ -144,7 +157,12 @@ extension Membership {
     /// When an accusation needs attention next.
     func suspicionDueAt(_ suspicion: Suspicion) -> MonotonicInstant {
         let deadline = suspicion.deadline(configuration, membersUp: table.up.count)
-        guard suspicion.isOwn else { return deadline + configuration.period * ProbeTiming.bystander }
+        guard suspicion.isOwn else {
+            let periods = configuration.suspicionPeriodsMin * suspicion.damping
+            let due = suspicion.evidence == .accepted ? deadline : suspicion.startedAt + configuration.period * periods
+            // Once asked, it is asked again a while later.
+            return max(due + configuration.period * ProbeTiming.bystander, suspicion.askAt ?? due)
+        }
         var due = suspicion.isInFinalProbe ? deadline : lastLookAt(suspicion, deadline)
         if suspicion.accusers.count < suspicion.accusersNeeded, let askAt = suspicion.askAt { due = min(due, askAt) }
         return due
@@ -157,18 +175,16 @@ extension Membership {
 
     mutating func judge(at now: MonotonicInstant) {
         guard stage == .running else { return }
+        guard let due = nextJudgeAt, due <= now else { return }
+        defer { nextJudgeAt = table.accused.compactMap { table.suspicions[$0].map(suspicionDueAt) }.min() }
         for id in table.accused {
             guard var suspicion = table.suspicions[id], suspicionDueAt(suspicion) <= now, let entry = table[id]
             else { continue }
             let deadline = suspicion.deadline(configuration, membersUp: table.up.count)
             guard suspicion.isOwn else {
-                // Whoever was to give the verdict did not: begin anew, with one's own eyes.
-                table.setSuspicion(
-                    Suspicion(
-                        incarnation: suspicion.incarnation, bootID: suspicion.bootID, accuser: selfID,
-                        evidence: .silence, isOwn: true, membersUp: table.up.count,
-                        damping: entry.returns.factor(at: now), at: now), of: id)
-                table.updateSuspicion(id) { $0.isPublic = true }
+                // The verdict was not heard here: have a look with one's own eyes.
+                suspicion.askAt = now + configuration.period * ProbeTiming.bystander
+                setSuspicion(suspicion, of: id)
                 startProbe(of: id, for: .challenge, at: now)
                 continue
             }
@@ -178,11 +194,11 @@ extension Membership {
                 suspicion.isInFinalProbe = true
                 // The confirmers look once more too.
                 ask(&suspicion, about: entry.member, at: now)
-                table.setSuspicion(suspicion, of: id)
+                setSuspicion(suspicion, of: id)
                 startProbe(of: id, for: .final, at: now)
             } else {
                 ask(&suspicion, about: entry.member, at: now)
-                table.setSuspicion(suspicion, of: id)
+                setSuspicion(suspicion, of: id)
             }
         }
     }
@@ -199,7 +215,7 @@ extension Membership {
             suspicion.isInFinalProbe = false
             suspicion.startedAt = now
         }
-        table.setSuspicion(suspicion, of: probe.subject)
+        setSuspicion(suspicion, of: probe.subject)
         if before != suspicion.evidence { confirmed(probe.subject, at: now) }
     }
 

@@ -39,7 +39,7 @@ extension Membership {
         entry.downSince = nil
         entry.addressIndex = before.metadata == alive.metadata ? entry.addressIndex : 0
         if before.state == .dead, alive.bootID == before.bootID { entry.returns.note(at: now) }
-        table.setSuspicion(nil, of: alive.id)
+        setSuspicion(nil, of: alive.id)
         table.set(entry, at: now)
         // A probe that began before this sign of life must not accuse the new incarnation.
         probes.removeAll { $0.subject == alive.id }
@@ -136,7 +136,7 @@ extension Membership {
             known.isPublic = true
             known.confirm(by: claim.accuser, evidence: claim.evidence)
             if known.accusers.first == claim.accuser { known.evidence = claim.evidence }
-            table.setSuspicion(known, of: claim.subject)
+            setSuspicion(known, of: claim.subject)
             gossip(.claim(claim), as: .suspect(claim.subject), at: now)
             if !wasPublic { becameSuspect(entry, evidence: claim.evidence, at: now) }
             return confirmed(claim.subject, at: now)
@@ -148,7 +148,7 @@ extension Membership {
             incarnation: claim.incarnation, bootID: claim.bootID, accuser: claim.accuser, evidence: claim.evidence,
             isOwn: false, membersUp: table.up.count, damping: entry.returns.factor(at: now), at: now)
         suspicion.isPublic = true
-        table.setSuspicion(suspicion, of: claim.subject)
+        setSuspicion(suspicion, of: claim.subject)
         gossip(.claim(claim), as: .suspect(claim.subject), at: now)
         becameSuspect(raised, evidence: claim.evidence, at: now)
     }
@@ -161,7 +161,7 @@ extension Membership {
         entry.member.condition = .well
         entry.member.incarnation = max(entry.member.incarnation, claim.incarnation)
         entry.downSince = now
-        table.setSuspicion(nil, of: claim.subject)
+        setSuspicion(nil, of: claim.subject)
         table.set(entry, at: now)
         probes.removeAll { $0.subject == claim.subject }
         gossip(.claim(claim), as: .standing(claim.subject), at: now)

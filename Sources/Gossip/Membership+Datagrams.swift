@@ -54,7 +54,7 @@ extension Membership {
         if entry.member.condition == .udpBlocked { setCondition(.well, of: origin.id) }
         if let suspicion = table.suspicions[origin.id], !suspicion.isPublic {
             counters.accusationsCleared += 1
-            table.setSuspicion(nil, of: origin.id)
+            setSuspicion(nil, of: origin.id)
         }
     }
 

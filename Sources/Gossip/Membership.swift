@@ -28,6 +28,8 @@ package struct Membership: Sendable {
 
     var nextRoundAt: MonotonicInstant?
     var nextPushAt: MonotonicInstant?
+    /// The earliest instant at which an accusation may need attention.
+    var nextJudgeAt: MonotonicInstant?
     var persistAt: MonotonicInstant?
     /// Not before this instant.
     var persistAllowedAt: MonotonicInstant
@@ -163,7 +165,7 @@ package struct Membership: Sendable {
         relayed.removeAll()
         for id in table.accused {
             guard table.suspicions[id]?.isPublic == true else {
-                table.setSuspicion(nil, of: id)
+                setSuspicion(nil, of: id)
                 continue
             }
             table.updateSuspicion(id) {
@@ -171,6 +173,7 @@ package struct Membership: Sendable {
                 $0.isInFinalProbe = false
             }
         }
+        nextJudgeAt = table.accused.isEmpty ? nil : now
     }
 
     private mutating func runDue(at now: MonotonicInstant) {
@@ -202,7 +205,7 @@ package struct Membership: Sendable {
         consider(leaveAt)
         for probe in probes { consider(probe.nextAt(period: configuration.period)) }
         for probe in relayed { consider(probe.deadline) }
-        for id in table.accused { consider(table.suspicions[id].map(suspicionDueAt)) }
+        consider(nextJudgeAt)
         if stage == .running { consider(joining.nextAt) }
         guard let soonest, soonest != armedAt else { return }
         // What is overdue already is due now: only time lost from here on counts as late.

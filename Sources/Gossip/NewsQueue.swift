@@ -22,6 +22,10 @@ struct NewsQueue: Sendable {
     private var versions: UInt64 = 0
     private var round: UInt64 = 0
     private var cursor = (level: 0, offset: 0)
+    /// Places in `levels`, the outdated included.
+    private var placed = 0
+    /// Items still to be met that want to be pushed.
+    private var pushesAhead = 0
     /// Items that still want to be pushed.
     private(set) var pushes = 0
     /// The token bucket refused something in the last `next`.
@@ -56,28 +60,38 @@ struct NewsQueue: Sendable {
     mutating func beginRound() {
         round += 1
         rewind()
+        guard placed > 2 * items.count + 64 else { return }
+        placed = 0
         for level in levels.indices {
             levels[level].removeAll { items[$0.key]?.version != $0.version || items[$0.key]?.transmissions != level }
+            placed += levels[level].count
         }
     }
 
     /// Looks at all records again; those sent in this round are passed over.
-    mutating func rewind() { cursor = (0, 0) }
+    mutating func rewind() {
+        cursor = (0, 0)
+        pushesAhead = pushes
+    }
 
     /// The next record that fits `room` and was not yet sent in this round; none beyond `credit`.
     mutating func next(room: Int, credit: Int, pushesOnly: Bool, limit: Int, tokens: inout TokenBucket)
         -> [UInt8]?
     {
         wasHeldBack = false
-        while cursor.level < levels.count {
+        while cursor.level < levels.count, !pushesOnly || pushesAhead > 0 {
             guard cursor.offset < levels[cursor.level].count else {
                 cursor = (cursor.level + 1, 0)
                 continue
             }
             let place = levels[cursor.level][cursor.offset]
-            guard var item = items[place.key], item.version == place.version, item.transmissions == cursor.level,
-                item.round != round, !pushesOnly || item.pushesLeft > 0, item.bytes.count <= room
+            guard var item = items[place.key], item.version == place.version, item.transmissions == cursor.level
             else {
+                cursor.offset += 1
+                continue
+            }
+            guard item.round != round, !pushesOnly || item.pushesLeft > 0, item.bytes.count <= room else {
+                if item.pushesLeft > 0 { pushesAhead -= 1 }
                 cursor.offset += 1
                 continue
             }
@@ -88,6 +102,7 @@ struct NewsQueue: Sendable {
                 return nil
             }
             cursor.offset += 1
+            if item.pushesLeft > 0 { pushesAhead -= 1 }
             item.round = round
             item.transmissions += 1
             if pushesOnly {
@@ -108,6 +123,7 @@ struct NewsQueue: Sendable {
 
     private mutating func place(_ key: Dissemination.Key, _ version: UInt64, at level: Int) {
         while levels.count <= level { levels.append([]) }
+        placed += 1
         levels[level].append(Place(key: key, version: version))
     }
 }

@@ -19,6 +19,6 @@ enum ProbeTiming {
     static let lastLook = 0.5
     /// A stalled suspect is looked at again this often, in periods.
     static let stalledLook = 3.0
-    /// A bystander takes an accusation over when its verdict is this late, in periods.
-    static let bystander = 4.0
+    /// A bystander looks for itself when a verdict is this late, in periods.
+    static let bystander = 1.5
 }
