@@ -221,6 +221,8 @@ extension Membership {
 
     private mutating func condemn(_ id: PeerID, at now: MonotonicInstant) {
         guard let entry = table[id] else { return }
-        takeDown(entry, by: Claim(.dead, entry.member, by: selfID), to: .dead, at: now)
+        var claim = Claim(.dead, entry.member, by: selfID)
+        claim.evidence = table.suspicions[id]?.evidence ?? .silence
+        takeDown(entry, by: claim, to: .dead, at: now)
     }
 }
