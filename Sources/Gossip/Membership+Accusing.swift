@@ -55,7 +55,7 @@ extension Membership {
         suspicion.asked += Self.confirmers
     }
 
-    /// Something was added to an accusation: is it for all to know, is it decided?
+    /// Tells all, or gives the verdict, when what was added to an accusation suffices.
     mutating func confirmed(_ id: PeerID, at now: MonotonicInstant) {
         guard let suspicion = table.suspicions[id], suspicion.isOwn, let entry = table[id] else { return }
         if suspicion.isReadyForAll { publish(suspicion, of: entry, at: now) }
