@@ -78,11 +78,7 @@ enum Codec {
             return .alive
         case .claim(let claim):
             encode(claim, into: &writer)
-            switch claim.kind {
-            case .suspect: return .suspect
-            case .dead: return .dead
-            case .left: return .left
-            }
+            return type(of: claim.kind)
         case .accuse(let accusation):
             encode(accusation, into: &writer)
             return .accuse
@@ -90,14 +86,10 @@ enum Codec {
             encode(accusation, into: &writer)
             return .confirm
         case .clear(let subject, let bootID, let incarnation):
-            writer.append(subject.rawValue)
-            writer.append(bootID)
-            writer.append(incarnation)
+            encode(subject, bootID, incarnation, into: &writer)
             return .clear
         case .refute(let id, let bootID, let incarnation):
-            writer.append(id.rawValue)
-            writer.append(bootID)
-            writer.append(incarnation)
+            encode(id, bootID, incarnation, into: &writer)
             return .refute
         case .buckets(let hashes):
             for hash in hashes { writer.append(hash) }
@@ -105,15 +97,10 @@ enum Codec {
         case .bucket(let index, let count, let standings):
             writer.append(index)
             writer.append(count)
-            for standing in standings {
-                writer.append(standing.id.rawValue)
-                writer.append(standing.bootID)
-                writer.append(standing.incarnation)
-                writer.append(standing.state.rawValue)
-            }
+            for standing in standings { encode(standing, into: &writer) }
             return .bucket
         case .want(let ids):
-            for id in ids { writer.append(id.rawValue) }
+            ids.forEach { writer.append($0.rawValue) }
             return .want
         case .load(let id, let bootID, let load, let age):
             writer.append(id.rawValue)
@@ -122,10 +109,7 @@ enum Codec {
             load.encode(into: &writer)
             return .load
         case .user(let user):
-            writer.append(user.origin.rawValue)
-            writer.append(user.bootID)
-            writer.append(user.sequence)
-            writer.append(contentsOf: user.bytes)
+            encode(user, into: &writer)
             return .user
         case .holdings(let holdings):
             holdings.encode(into: &writer)
@@ -203,6 +187,34 @@ enum Codec {
             }
             return .direct(try reader.read(count: reader.remaining))
         }
+    }
+
+    private static func type(of kind: Claim.Kind) -> RecordType {
+        switch kind {
+        case .suspect: .suspect
+        case .dead: .dead
+        case .left: .left
+        }
+    }
+
+    private static func encode(
+        _ id: PeerID, _ bootID: UInt64, _ incarnation: UInt32, into writer: inout ByteWriter
+    ) {
+        writer.append(id.rawValue)
+        writer.append(bootID)
+        writer.append(incarnation)
+    }
+
+    private static func encode(_ standing: Standing, into writer: inout ByteWriter) {
+        encode(standing.id, standing.bootID, standing.incarnation, into: &writer)
+        writer.append(standing.state.rawValue)
+    }
+
+    private static func encode(_ user: UserRecord, into writer: inout ByteWriter) {
+        writer.append(user.origin.rawValue)
+        writer.append(user.bootID)
+        writer.append(user.sequence)
+        writer.append(contentsOf: user.bytes)
     }
 
     private static func encode(_ claim: Claim, into writer: inout ByteWriter) {

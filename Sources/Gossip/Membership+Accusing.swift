@@ -55,7 +55,7 @@ extension Membership {
         suspicion.asked += Self.confirmers
     }
 
-    /// Something was added to an accusation: is it for all to know, is it decided?
+    /// Tells all, or gives the verdict, when what was added to an accusation suffices.
     mutating func confirmed(_ id: PeerID, at now: MonotonicInstant) {
         guard let suspicion = table.suspicions[id], suspicion.isOwn, let entry = table[id] else { return }
         if suspicion.isReadyForAll { publish(suspicion, of: entry, at: now) }
@@ -221,6 +221,8 @@ extension Membership {
 
     private mutating func condemn(_ id: PeerID, at now: MonotonicInstant) {
         guard let entry = table[id] else { return }
-        takeDown(entry, by: Claim(.dead, entry.member, by: selfID), to: .dead, at: now)
+        var claim = Claim(.dead, entry.member, by: selfID)
+        claim.evidence = table.suspicions[id]?.evidence ?? .silence
+        takeDown(entry, by: claim, to: .dead, at: now)
     }
 }

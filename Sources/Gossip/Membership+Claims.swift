@@ -107,6 +107,11 @@ extension Membership {
             takeDown(entry, by: claim, to: .left, at: now)
         case .dead:
             guard entry.member.isUp, claim.incarnation >= entry.member.incarnation else { return }
+            // A verdict comes after a suspicion that all heard; without one it is old news from beyond a partition that
+            // has just healed, unless the accused's own kernel said that the process is gone.
+            guard table.suspicions[claim.subject]?.isPublic == true || claim.evidence == .refused else {
+                return challenge(claim, at: now)
+            }
             takeDown(entry, by: claim, to: .dead, at: now)
         case .suspect:
             guard entry.member.isUp, claim.incarnation >= entry.member.incarnation else { return }

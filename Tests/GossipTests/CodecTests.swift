@@ -51,6 +51,10 @@ struct CodecTests {
         .claim(
             Claim(kind: .left, subject: PeerID(rawValue: 1), bootID: 2, incarnation: 3, accuser: PeerID(rawValue: 1))),
         .load(PeerID(rawValue: 8), bootID: 9, load, age: .milliseconds(1_230)),
+        .accuse(Accusation(subject: PeerID(rawValue: 4), bootID: 5, incarnation: 6, evidence: .accepted)),
+        .confirm(Accusation(subject: PeerID(rawValue: 4), bootID: 5, incarnation: 6, evidence: .refused)),
+        .clear(subject: PeerID(rawValue: 4), bootID: 5, incarnation: 6),
+        .refute(PeerID(rawValue: 4), bootID: 5, incarnation: 6),
         .holdings(holdings),
         .direct([9, 8, 7]),
         .user(UserRecord(origin: PeerID(rawValue: 1), bootID: 2, sequence: 3, bytes: [1, 2, 3])),
