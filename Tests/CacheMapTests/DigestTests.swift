@@ -137,6 +137,9 @@ struct DigestTests {
         #expect(lost == .unusable(.damaged))
         let first = view.apply(delta, from: peer)
         #expect(first == .applied)
+        let same = view.apply(delta, from: peer)
+        #expect(same == .ignored)
+        #expect(view.position(of: peer) == owner.position)
         let twice = MapDelta(
             epoch: delta.epoch, sequence: delta.sequence + 1, root: delta.root ^ 1, isPartial: false, adds: delta.adds,
             removes: delta.removes)
