@@ -34,7 +34,10 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String
 
 let package = Package(
     name: "peerbuild",
-    products: [.executable(name: "peerbuild", targets: ["PeerBuild"])],
+    products: [
+        .executable(name: "peerbuild", targets: ["PeerBuild"]),
+        .executable(name: "peerbuild-simulate", targets: ["Simulate"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -122,6 +125,13 @@ let package = Package(
             ],
             swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
+        .executableTarget(
+            name: "Simulate",
+            dependencies: [
+                "CacheMap", "Gossip", "Simulation",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: own),
 
         // A real registry and a small HTTP server for the tests that need one.
         .target(
@@ -133,7 +143,7 @@ let package = Package(
         tests("FileSyncTests", ["BuildKitProtocol", "FileSync"]),
         tests("LLBTests", ["LLB", "OCI", protobuf]),
         tests("GossipTests", ["ClusterModel", "Gossip", "Simulation"]),
-        tests("CacheMapTests", ["CacheMap", "ClusterModel", "OCI", "Simulation"]),
+        tests("CacheMapTests", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Simulation"]),
         tests("TransferTests", ["ClusterModel", "OCI", "Transfer"]),
         tests("SolverTests", ["CacheMap", "ClusterModel", "LLB", "OCI", "Simulation", "Solver", protobuf]),
         tests("DockerfileFrontendTests", ["DockerfileFrontend", "LLB", "OCI"], exclude: ["Golden"]),

@@ -1,13 +1,12 @@
 internal import ClusterModel
 
-/// Datagrams: a header, then records of type (1 byte), length (varint) and body.
+/// Datagrams: records of type (1 byte), length (varint) and body.
 ///
-/// Unknown types are skipped, so that
-/// records can be added; the version changes only for the header.
+/// Who sent them and under which boot says the seal around them, which also has the version of all this. Unknown types
+/// are skipped, so that records can be added.
 enum Codec {
+    /// Of state messages.
     static let version: UInt8 = 1
-    /// Version, sender's id and boot id.
-    static let headerBytes = 17
     /// Type and two bytes of length.
     static let frameBytesMax = 3
     /// Records of one datagram that are looked at; more are dropped with the datagram.
@@ -15,18 +14,8 @@ enum Codec {
     /// Records that make this node send something each; the rest of the kind is ignored (SWIM has no such bound, a
     /// reflected or hostile datagram would be amplified).
     static let questionsMax = 8
-
-    struct Datagram: Hashable, Sendable {
-        var sender: PeerID
-        var bootID: UInt64
-        var records: [Record]
-    }
-
-    static func encodeHeader(sender: PeerID, bootID: UInt64, into writer: inout ByteWriter) {
-        writer.append(version)
-        writer.append(sender.rawValue)
-        writer.append(bootID)
-    }
+    /// Ages are sent in hundredths of a second; 655 s and more look alike.
+    private static let ageUnitNanoseconds: Int64 = 10_000_000
 
     /// The record with its frame.
     static func encode(_ record: Record) -> [UInt8] {
@@ -38,17 +27,11 @@ enum Codec {
         return writer.bytes
     }
 
-    static func encode(_ datagram: Datagram) -> [UInt8] {
-        var writer = ByteWriter(capacity: 512)
-        encodeHeader(sender: datagram.sender, bootID: datagram.bootID, into: &writer)
-        for record in datagram.records { writer.append(contentsOf: encode(record)) }
-        return writer.bytes
-    }
+    static func encode(_ records: [Record]) -> [UInt8] { records.flatMap { encode($0) } }
 
-    static func decode(_ bytes: [UInt8]) throws(CodecError) -> Datagram {
+    static func decode(_ bytes: [UInt8]) throws(CodecError) -> [Record] {
         var reader = ByteReader(bytes)
-        guard try reader.read(UInt8.self) == version else { throw .invalid(field: "version") }
-        var datagram = Datagram(sender: PeerID(rawValue: try reader.read()), bootID: try reader.read(), records: [])
+        var records: [Record] = []
         var seen = 0
         while reader.remaining > 0 {
             seen += 1
@@ -56,25 +39,27 @@ enum Codec {
             let type: UInt8 = try reader.read()
             var body = try reader.readNested("record", limit: 65_507)
             guard let known = RecordType(rawValue: type) else { continue }
-            datagram.records.append(try decodeBody(of: known, from: &body))
+            records.append(try decodeBody(of: known, from: &body))
             try body.finish()
         }
-        return datagram
+        return records
     }
 
     private enum RecordType: UInt8 {
-        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user
+        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct,
+            accuse,
+            confirm, clear, refute, buckets, bucket, want
     }
 
     private static func encodeBody(_ record: Record, into writer: inout ByteWriter) -> RecordType {
         switch record {
-        case .ping(let subject, let pulse):
-            writer.append(subject.rawValue)
+        case .ping(let pulse):
             pulse.encode(into: &writer)
             return .ping
-        case .ack(let incarnation, let pulse):
+        case .ack(let incarnation, let pulse, let seenAt):
             writer.append(incarnation)
             pulse.encode(into: &writer)
+            if let seenAt { writer.append(seenAt) }
             return .ack
         case .indirectProbe(let number, let subject):
             writer.append(number)
@@ -93,39 +78,99 @@ enum Codec {
             return .alive
         case .claim(let claim):
             encode(claim, into: &writer)
-            switch claim.kind {
-            case .suspect: return .suspect
-            case .dead: return .dead
-            case .left: return .left
-            }
-        case .load(let id, let bootID, let load):
+            return type(of: claim.kind)
+        case .accuse(let accusation):
+            encode(accusation, into: &writer)
+            return .accuse
+        case .confirm(let accusation):
+            encode(accusation, into: &writer)
+            return .confirm
+        case .clear(let subject, let bootID, let incarnation):
+            encode(subject, bootID, incarnation, into: &writer)
+            return .clear
+        case .refute(let id, let bootID, let incarnation):
+            encode(id, bootID, incarnation, into: &writer)
+            return .refute
+        case .buckets(let hashes):
+            for hash in hashes { writer.append(hash) }
+            return .buckets
+        case .bucket(let index, let count, let standings):
+            writer.append(index)
+            writer.append(count)
+            for standing in standings { encode(standing, into: &writer) }
+            return .bucket
+        case .want(let ids):
+            ids.forEach { writer.append($0.rawValue) }
+            return .want
+        case .load(let id, let bootID, let load, let age):
             writer.append(id.rawValue)
             writer.append(bootID)
+            writer.append(UInt16(clamping: age.nanoseconds / ageUnitNanoseconds))
             load.encode(into: &writer)
             return .load
         case .user(let user):
-            writer.append(user.origin.rawValue)
-            writer.append(user.bootID)
-            writer.append(user.sequence)
-            writer.append(contentsOf: user.bytes)
+            encode(user, into: &writer)
             return .user
+        case .holdings(let holdings):
+            holdings.encode(into: &writer)
+            return .holdings
+        case .direct(let bytes):
+            writer.append(contentsOf: bytes)
+            return .direct
         }
     }
 
     private static func decodeBody(of type: RecordType, from reader: inout ByteReader) throws(CodecError) -> Record {
         switch type {
-        case .ping: return .ping(subject: PeerID(rawValue: try reader.read()), try Pulse(from: &reader))
-        case .ack: return .ack(incarnation: try reader.read(), try Pulse(from: &reader))
+        case .ping: return .ping(try Pulse(from: &reader))
+        case .ack:
+            let incarnation: UInt32 = try reader.read()
+            let pulse = try Pulse(from: &reader)
+            return .ack(
+                incarnation: incarnation, pulse, seenAt: reader.remaining > 0 ? try reader.readAddress() : nil)
         case .indirectProbe:
             return .indirectProbe(number: try reader.read(), subject: PeerID(rawValue: try reader.read()))
         case .vouch: return .vouch(number: try reader.read(), bootID: try reader.read(), incarnation: try reader.read())
         case .nack: return .nack(number: try reader.read())
         case .alive: return .alive(try AliveRecord(from: &reader))
+        case .accuse: return .accuse(try decodeAccusation(from: &reader))
+        case .confirm: return .confirm(try decodeAccusation(from: &reader))
+        case .clear:
+            return .clear(
+                subject: PeerID(rawValue: try reader.read()), bootID: try reader.read(), incarnation: try reader.read())
+        case .refute:
+            return .refute(
+                PeerID(rawValue: try reader.read()), bootID: try reader.read(), incarnation: try reader.read())
+        case .buckets:
+            var hashes: [UInt32] = []
+            while reader.remaining > 0 { hashes.append(try reader.read()) }
+            return .buckets(hashes)
+        case .bucket:
+            let index: UInt16 = try reader.read()
+            let count: UInt16 = try reader.read()
+            guard index < count, count <= Buckets.countMax else { throw .outOfRange(field: "bucket") }
+            var standings: [Standing] = []
+            while reader.remaining > 0 {
+                let id = PeerID(rawValue: try reader.read())
+                let bootID: UInt64 = try reader.read()
+                let incarnation: UInt32 = try reader.read()
+                guard let state = Member.State(rawValue: try reader.read()) else { throw .invalid(field: "state") }
+                standings.append(Standing(id: id, bootID: bootID, incarnation: incarnation, state: state))
+            }
+            return .bucket(index: index, of: count, standings)
+        case .want:
+            var ids: [PeerID] = []
+            while reader.remaining > 0 { ids.append(PeerID(rawValue: try reader.read())) }
+            return .want(ids)
         case .suspect: return .claim(try decodeClaim(.suspect, from: &reader))
         case .dead: return .claim(try decodeClaim(.dead, from: &reader))
         case .left: return .claim(try decodeClaim(.left, from: &reader))
         case .load:
-            return .load(PeerID(rawValue: try reader.read()), bootID: try reader.read(), try LoadRecord(from: &reader))
+            let id = PeerID(rawValue: try reader.read())
+            let bootID: UInt64 = try reader.read()
+            let age: UInt16 = try reader.read()
+            return .load(
+                id, bootID: bootID, try LoadRecord(from: &reader), age: .nanoseconds(Int64(age) * ageUnitNanoseconds))
         case .user:
             let origin = PeerID(rawValue: try reader.read())
             let bootID: UInt64 = try reader.read()
@@ -135,7 +180,41 @@ enum Codec {
             }
             let bytes = try reader.read(count: reader.remaining)
             return .user(UserRecord(origin: origin, bootID: bootID, sequence: sequence, bytes: bytes))
+        case .holdings: return .holdings(try Holdings(from: &reader))
+        case .direct:
+            guard reader.remaining > 0, reader.remaining <= Membership.directRecordBytesMax else {
+                throw .outOfRange(field: "direct record")
+            }
+            return .direct(try reader.read(count: reader.remaining))
         }
+    }
+
+    private static func type(of kind: Claim.Kind) -> RecordType {
+        switch kind {
+        case .suspect: .suspect
+        case .dead: .dead
+        case .left: .left
+        }
+    }
+
+    private static func encode(
+        _ id: PeerID, _ bootID: UInt64, _ incarnation: UInt32, into writer: inout ByteWriter
+    ) {
+        writer.append(id.rawValue)
+        writer.append(bootID)
+        writer.append(incarnation)
+    }
+
+    private static func encode(_ standing: Standing, into writer: inout ByteWriter) {
+        encode(standing.id, standing.bootID, standing.incarnation, into: &writer)
+        writer.append(standing.state.rawValue)
+    }
+
+    private static func encode(_ user: UserRecord, into writer: inout ByteWriter) {
+        writer.append(user.origin.rawValue)
+        writer.append(user.bootID)
+        writer.append(user.sequence)
+        writer.append(contentsOf: user.bytes)
     }
 
     private static func encode(_ claim: Claim, into writer: inout ByteWriter) {
@@ -143,11 +222,32 @@ enum Codec {
         writer.append(claim.bootID)
         writer.append(claim.incarnation)
         writer.append(claim.accuser.rawValue)
+        writer.append(claim.evidence.rawValue)
+        writer.append(claim.accusers)
+    }
+
+    private static func encode(_ accusation: Accusation, into writer: inout ByteWriter) {
+        writer.append(accusation.subject.rawValue)
+        writer.append(accusation.bootID)
+        writer.append(accusation.incarnation)
+        writer.append(accusation.evidence.rawValue)
+    }
+
+    private static func decodeAccusation(from reader: inout ByteReader) throws(CodecError) -> Accusation {
+        Accusation(
+            subject: PeerID(rawValue: try reader.read()), bootID: try reader.read(), incarnation: try reader.read(),
+            evidence: try decodeEvidence(from: &reader))
+    }
+
+    private static func decodeEvidence(from reader: inout ByteReader) throws(CodecError) -> Suspicion.Evidence {
+        guard let evidence = Suspicion.Evidence(rawValue: try reader.read()) else { throw .invalid(field: "evidence") }
+        return evidence
     }
 
     private static func decodeClaim(_ kind: Claim.Kind, from reader: inout ByteReader) throws(CodecError) -> Claim {
         Claim(
             kind: kind, subject: PeerID(rawValue: try reader.read()), bootID: try reader.read(),
-            incarnation: try reader.read(), accuser: PeerID(rawValue: try reader.read()))
+            incarnation: try reader.read(), accuser: PeerID(rawValue: try reader.read()),
+            evidence: try decodeEvidence(from: &reader), accusers: try reader.read())
     }
 }

@@ -3,159 +3,152 @@ internal import ClusterModel
 extension Membership {
     // MARK: In
 
-    mutating func receive(_ bytes: [UInt8], from source: PeerAddress, at now: MonotonicInstant) {
+    /// Who sent a datagram, by its seal, and where it came from.
+    struct Origin: Hashable, Sendable {
+        var id: PeerID
+        var bootID: UInt64
+        var source: PeerAddress
+    }
+
+    mutating func receive(_ bytes: [UInt8], from origin: Origin, at now: MonotonicInstant) {
         guard stage != .waiting else { return }
-        let datagram: Codec.Datagram
-        do throws(CodecError) {
-            datagram = try Codec.decode(bytes)
-        } catch {
-            effects.append(.notice(.malformed(from: source, error)))
+        counters.received.datagrams += 1
+        counters.received.bytes += UInt64(bytes.count)
+        guard origin.id != selfID else { return heardOwnIdentity(origin) }
+        if let known = table[origin.id]?.member, known.bootID > origin.bootID {
+            counters.dropped.oldBoot += 1
             return
         }
-        guard datagram.sender != selfID else {
-            if datagram.bootID > bootID, !reportedConflict {
-                reportedConflict = true
-                effects.append(.notice(.identityConflict(source)))
-            }
+        heardFrom(origin, at: now)
+        let records: [Record]
+        do throws(CodecError) {
+            records = try Codec.decode(bytes)
+        } catch {
+            counters.dropped.malformed += 1
+            effects.append(.notice(.malformed(from: origin.source, error)))
             return
         }
         var questions = 0
-        for record in datagram.records {
-            switch record {
-            case .ping(let subject, let pulse):
-                guard subject == selfID || subject.rawValue == 0 else { continue }
+        for record in records {
+            if record.isQuestion {
                 questions += 1
-                guard questions <= Codec.questionsMax else { continue }
-                answer(pulse, from: datagram, at: source, now)
-            case .indirectProbe(let number, let subject):
-                questions += 1
-                guard questions <= Codec.questionsMax else { continue }
-                relay(number, subject: subject, for: source, at: now)
-            case .ack(let incarnation, let pulse):
-                ackReceived(pulse, incarnation: incarnation, from: datagram, at: source, now)
-            case .vouch(let number, let bootID, let incarnation):
-                guard let probe = probes.first(where: { $0.number == number && $0.relays.contains(datagram.sender) })
-                else { continue }
-                probeAnswered(number, by: probe.subject, bootID: bootID, incarnation: incarnation, at: now)
-            case .nack(let number): nackReceived(number)
-            case .alive(let alive): apply(alive, at: now)
-            case .claim(let claim): apply(claim, at: now)
-            case .load(let id, let bootID, let load): apply(load, of: id, bootID: bootID, isDirect: false, at: now)
-            case .user(let user): apply(user, at: now)
+                guard questions <= Codec.questionsMax else {
+                    counters.dropped.questions += 1
+                    continue
+                }
             }
+            apply(record, from: origin, at: now)
         }
     }
 
-    private mutating func answer(
-        _ pulse: Pulse, from datagram: Codec.Datagram, at source: PeerAddress, _ now: MonotonicInstant
-    ) {
-        apply(pulse.load, of: datagram.sender, bootID: datagram.bootID, isDirect: true, at: now)
-        let entry = table[datagram.sender]
-        var records: [Record] = [.ack(incarnation: own.incarnation, pulseOfSelf(pulse.number))]
+    /// Any datagram of a member is a sign of life, and says where it can be reached.
+    private mutating func heardFrom(_ origin: Origin, at now: MonotonicInstant) {
+        guard let entry = table[origin.id], entry.member.bootID == origin.bootID else { return }
+        table.update(origin.id) {
+            $0.heardAt = now
+            $0.streamOnly = 0
+            if $0.member.metadata.isReached(at: origin.source), $0.address != origin.source {
+                $0.addressIndex =
+                    $0.member.metadata.alternatives.firstIndex(of: origin.source).map { UInt8($0 + 1) } ?? 0
+            }
+        }
+        if entry.member.condition == .udpBlocked { setCondition(.well, of: origin.id) }
+        if let suspicion = table.suspicions[origin.id], !suspicion.isPublic {
+            counters.accusationsCleared += 1
+            setSuspicion(nil, of: origin.id)
+        }
+    }
+
+    private mutating func apply(_ record: Record, from origin: Origin, at now: MonotonicInstant) {
+        switch record {
+        case .ping(let pulse): answer(pulse, of: origin, at: now)
+        case .ack(let incarnation, let pulse, let seenAt):
+            ackReceived(pulse, incarnation: incarnation, from: origin, at: now)
+            if let seenAt { wasSeen(at: seenAt, by: origin.id, now) }
+        case .indirectProbe(let number, let subject): relay(number, subject: subject, for: origin.source, at: now)
+        case .vouch(let number, let bootID, let incarnation):
+            guard let probe = probes.first(where: { $0.number == number && $0.relays.contains(origin.id) })
+            else { return }
+            counters.probesRelayed += 1
+            probeAnswered(number, by: probe.subject, bootID: bootID, incarnation: incarnation, at: now)
+        case .nack(let number): nackReceived(number)
+        case .accuse(let accusation): accusationReceived(accusation, from: origin, at: now)
+        case .confirm(let accusation): confirmationReceived(accusation, from: origin, at: now)
+        case .clear(let subject, let boot, let incarnation):
+            showedLife(subject, bootID: boot, incarnation: incarnation, at: now)
+        case .alive(let alive): apply(alive, at: now)
+        case .refute(let id, let boot, let incarnation):
+            applyRefutation(of: id, bootID: boot, incarnation: incarnation, at: now)
+        case .buckets(let hashes): bucketsReceived(hashes, from: origin, at: now)
+        case .bucket(let index, let count, let standings):
+            bucketReceived(index, of: count, standings, from: origin, at: now)
+        case .want(let ids): wanted(ids, by: origin, at: now)
+        case .claim(let claim): apply(claim, at: now)
+        case .load(let id, let bootID, let load, let age):
+            apply(load, of: id, bootID: bootID, age: age, passingOn: true, at: now)
+        case .holdings(let holdings): apply(holdings, of: origin.id, bootID: origin.bootID)
+        case .user(let user): apply(user, at: now)
+        case .direct(let bytes): deliverDirect(bytes, from: origin)
+        }
+    }
+
+    private mutating func heardOwnIdentity(_ origin: Origin) {
+        counters.dropped.ownIdentity += 1
+        guard origin.bootID >= bootID, !reportedConflict else { return }
+        reportedConflict = true
+        effects.append(.notice(.identityConflict(origin.source)))
+    }
+
+    private mutating func answer(_ pulse: Pulse, of origin: Origin, at now: MonotonicInstant) {
+        heard(pulse, from: origin, at: now)
+        let entry = table[origin.id]
+        let isKnown = entry?.member.bootID == origin.bootID
+        var records: [Record] = []
+        if let entry, isKnown, let claim = standing(of: entry) { records.append(.claim(claim)) }
+        let seenAt = entry.flatMap { isKnown && !$0.member.metadata.isReached(at: origin.source) ? origin.source : nil }
+        records.append(.ack(incarnation: own.incarnation, pulseOfSelf(pulse.number), seenAt: seenAt))
         if stage == .leaving { records.append(.claim(farewell)) }
-        if own.incarnation > 0, pulse.stateHash != table.stateHash { records.append(.alive(AliveRecord(own))) }
-        if let entry, let claim = standing(of: entry), entry.member.bootID == datagram.bootID {
-            records.append(.claim(claim))
-        }
-        send(records, to: source, riding: true, at: now)
+        if own.incarnation > 0, pulse.stateHash != table.stateHash { records.append(AliveRecord(own).refutation) }
+        if isKnown, let news = untoldHoldings(to: origin.id) { records.append(news) }
+        send(records, to: origin.source, riding: true, at: now)
         // A stranger: its own question is the only sign that there is somebody.
-        if entry == nil || entry?.member.bootID != datagram.bootID {
-            repair(with: datagram.sender, at: source, now)
-        }
+        if !isKnown || pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
     }
 
     private mutating func ackReceived(
-        _ pulse: Pulse, incarnation: UInt32, from datagram: Codec.Datagram, at source: PeerAddress,
-        _ now: MonotonicInstant
+        _ pulse: Pulse, incarnation: UInt32, from origin: Origin, at now: MonotonicInstant
     ) {
-        apply(pulse.load, of: datagram.sender, bootID: datagram.bootID, isDirect: true, at: now)
-        probeAnswered(pulse.number, by: datagram.sender, bootID: datagram.bootID, incarnation: incarnation, at: now)
-        relayAnswered(pulse.number, by: datagram.sender, bootID: datagram.bootID, incarnation: incarnation)
-        if pulse.stateHash != table.stateHash { repair(with: datagram.sender, at: source, now) }
-    }
-
-    // MARK: Out
-
-    func pulseOfSelf(_ number: UInt32) -> Pulse {
-        Pulse(number: number, stateHash: table.stateHash, load: own.load)
-    }
-
-    private var farewell: Claim {
-        Claim(kind: .left, subject: selfID, bootID: bootID, incarnation: own.incarnation, accuser: selfID)
-    }
-
-    /// What a member that is not simply alive should hear of itself.
-    private func standing(of entry: MemberTable.Entry) -> Claim? {
-        let member = entry.member
-        let kind: Claim.Kind
-        switch member.state {
-        case .alive: return nil
-        case .suspect: kind = .suspect
-        case .dead: kind = .dead
-        case .left: return nil
+        heard(pulse, from: origin, at: now)
+        probeAnswered(pulse.number, by: origin.id, bootID: origin.bootID, incarnation: incarnation, at: now)
+        relayAnswered(pulse.number, by: origin.id, bootID: origin.bootID, incarnation: incarnation)
+        if ownStreamOnly > 0 {
+            ownStreamOnly = 0
+            if own.load.flags.contains(.udpBlocked) { setFlag(.udpBlocked, false, at: now) }
         }
-        return Claim(
-            kind: kind, subject: member.id, bootID: member.bootID, incarnation: member.incarnation, accuser: selfID)
+        if pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
     }
 
-    mutating func sendPing(to entry: MemberTable.Entry, number: UInt32) {
-        var records: [Record] = [.ping(subject: entry.member.id, pulseOfSelf(number))]
-        if let claim = standing(of: entry) { records.append(.claim(claim)) }
-        send(records, to: entry.member.address, riding: true)
-    }
-
-    /// Sends the records that must go, and with `riding` as much news as fits behind them.
-    mutating func send(
-        _ records: [Record], to address: PeerAddress, riding: Bool = false, at now: MonotonicInstant? = nil
-    ) {
-        var framed = records.map(Codec.encode)
-        if riding {
-            let used = framed.reduce(Codec.headerBytes) { $0 + $1.count }
-            let news = dissemination.take(
-                datagrams: 1, budget: configuration.datagramBytesMax - used, members: table.up.count, pushesOnly: false,
-                at: now)
-            framed += news.first ?? []
+    private mutating func heard(_ pulse: Pulse, from origin: Origin, at now: MonotonicInstant) {
+        apply(pulse.load, of: origin.id, bootID: origin.bootID, age: .zero, passingOn: false, at: now)
+        guard table[origin.id]?.member.bootID == origin.bootID else { return }
+        if mapRoots.differs(pulse.mapRoot, at: now, period: configuration.period) {
+            counters.antiEntropy.mapRootDifferences += 1
+            effects.append(.mapRootDiffers(origin.id))
         }
-        sendFramed(framed, to: address)
     }
 
-    private mutating func sendFramed(_ framed: [[UInt8]], to address: PeerAddress) {
-        var writer = ByteWriter(capacity: configuration.datagramBytesMax)
-        Codec.encodeHeader(sender: selfID, bootID: bootID, into: &writer)
-        for record in framed { writer.append(contentsOf: record) }
-        effects.append(.send(writer.bytes, to: address))
-    }
-
-    // MARK: News
-
-    mutating func gossip(_ record: Record, as key: Dissemination.Key, pushing: Bool = true, at now: MonotonicInstant) {
-        let bytes = Codec.encode(record)
-        // A record of a member with larger packets does not fit ours; whoever has larger ones spreads it.
-        guard bytes.count + Codec.headerBytes <= configuration.datagramBytesMax else { return }
-        let dropped = dissemination.enqueue(bytes, as: key, pushing: pushing)
-        if dropped > 0 { effects.append(.notice(.userRecordsDropped(dropped))) }
-        if pushing, nextPushAt == nil { nextPushAt = now + Dissemination.pushDelay }
-    }
-
-    mutating func publish(_ bytes: [UInt8], at now: MonotonicInstant) {
-        precondition(!bytes.isEmpty && bytes.count <= publishBytesMax, "a user record has 1...publishBytesMax bytes")
-        guard stage == .running else { return }
-        publishedSequence += 1
-        let user = UserRecord(origin: selfID, bootID: bootID, sequence: publishedSequence, bytes: bytes)
-        gossip(.user(user), as: .user(selfID, publishedSequence), at: now)
-    }
-
-    mutating func push(at now: MonotonicInstant) {
-        nextPushAt = nil
-        for id in pickUp(Dissemination.pushFanOut) {
-            guard let address = table[id]?.member.address else { continue }
-            let datagrams = dissemination.take(
-                datagrams: Dissemination.pushDatagramsMax, budget: configuration.datagramBytesMax - Codec.headerBytes,
-                members: table.up.count, pushesOnly: true, at: now)
-            for records in datagrams { sendFramed(records, to: address) }
+    private mutating func deliverDirect(_ bytes: [UInt8], from origin: Origin) {
+        guard let member = table[origin.id]?.member, member.isUp, member.bootID == origin.bootID else {
+            counters.dropped.directs += 1
+            return
         }
-        if dissemination.wantsPush, !table.up.allSatisfy({ $0 == selfID }) {
-            nextPushAt = now + Dissemination.pushInterval
-        }
+        effects.append(.deliverDirect(bytes, from: origin.id))
+    }
+
+    /// A member saw this node's datagrams come from an address that this node does not advertise.
+    private mutating func wasSeen(at address: PeerAddress, by witness: PeerID, _ now: MonotonicInstant) {
+        guard !own.metadata.isReached(at: address), observations.note(address, by: witness, at: now) else { return }
+        effects.append(.notice(.advertisedAddressDiffers(seenAt: address)))
+        setFlag(.addressDoubtful, true, at: now)
     }
 }

@@ -2,60 +2,67 @@ internal import ClusterModel
 
 extension Membership {
     /// Challenges that one state message may cause; the rest follows with the next exchange.
-    private static let challengesMax = 256
+    private static let challengesMax = 1_024
 
     mutating func join(_ seeds: [PeerAddress], at now: MonotonicInstant) {
         guard stage == .waiting || stage == .running else { return }
-        joining.replaceSeeds(seeds.filter { $0 != own.address }, at: now)
+        joining.replaceSeeds(seeds.filter { !own.metadata.isReached(at: $0) }, at: now)
         if stage == .waiting {
             stage = .running
             nextRoundAt = schedule.start(ofRound: schedule.round(at: now) + 1)
         }
-        contactSeeds(at: now)
+        contactSeeds(at: now, isResolved: true)
     }
 
-    mutating func contactSeeds(at now: MonotonicInstant) {
+    /// Tries what is due; names are looked up before each try, as they may mean other addresses by now.
+    mutating func contactSeeds(at now: MonotonicInstant, isResolved: Bool = false) {
+        var due: [PeerAddress] = []
         for seed in joining.dueSeeds(at: now) {
-            guard !isMember(seed) else {
-                joining.postpone(seed.address, at: now)
-                continue
+            if isMember(seed) { joining.postpone(seed.address, at: now) } else { due.append(seed.address) }
+        }
+        if isResolved || joining.gaveUpLookUp(at: now) {
+            for address in due {
+                joining.asked(address)
+                exchange(for: .seed(address), to: address, expecting: nil, at: now)
             }
-            joining.asked(seed.address)
-            exchange(for: .seed(seed.address), to: seed.address, expecting: nil, at: now)
+        } else if joining.wantsLookUp(at: now, hasDue: !due.isEmpty, random: &random) {
+            counters.seedLookUps += 1
+            effects.append(.lookUpSeeds)
         }
         for address in joining.dueRemembered(at: now, isAlone: table.up.count <= 1, random: &random) {
             exchange(for: .remembered(address), to: address, expecting: nil, at: now)
         }
     }
 
+    mutating func seedsResolved(_ addresses: [PeerAddress], at now: MonotonicInstant) {
+        guard stage == .running else { return }
+        // No answer is no news: the former addresses may still be right.
+        if !addresses.isEmpty { joining.replaceSeeds(addresses.filter { !own.metadata.isReached(at: $0) }, at: now) }
+        joining.lookedUp(at: now)
+        contactSeeds(at: now, isResolved: true)
+    }
+
     /// Whether a seed needs no joining: it is this node, or a member that is up.
     private func isMember(_ seed: JoinSchedule.Contact) -> Bool {
         if let peer = seed.peer { return peer == selfID || table[peer]?.member.isUp == true }
-        return table.up.contains { $0 != selfID && table[$0]?.member.address == seed.address }
+        return table.up.contains { $0 != selfID && table[$0]?.member.metadata.isReached(at: seed.address) == true }
     }
 
     // MARK: Exchanges
 
-    mutating func repair(with peer: PeerID, at source: PeerAddress, _ now: MonotonicInstant) {
-        guard stage == .running,
-            antiEntropy.wantsRepair(at: now, tableChangedAt: table.changedAt, period: configuration.period)
-        else { return }
-        exchange(for: .repair(peer), to: table[peer]?.member.address ?? source, expecting: peer, at: now)
-    }
-
-    private mutating func exchange(
+    mutating func exchange(
         for purpose: AntiEntropy.Purpose, to address: PeerAddress, expecting peer: PeerID?, at now: MonotonicInstant
     ) {
         let id = antiEntropy.begin(purpose, at: now, period: configuration.period)
-        effects.append(.exchange(id, to: address, expecting: peer, wholeState()))
+        effects.append(.exchange(id, to: address, expecting: peer, wholeState(at: now)))
     }
 
     /// The table from a random place on, this node first, so that a table too large for one message is covered in turns.
-    private mutating func wholeState() -> [UInt8] {
+    private mutating func wholeState(at now: MonotonicInstant) -> [UInt8] {
         let members = table.members.filter { $0.id != selfID }
         let start = members.isEmpty ? 0 : Int(random.next() >> 33) % members.count
         let entries = ([own] + members[start...] + members[..<start]).map {
-            StateMessage.Entry(state: $0.state, alive: AliveRecord($0), load: $0.load)
+            StateMessage.Entry($0, at: now)
         }
         return StateMessage(sender: selfID, bootID: bootID, entries: entries).encoded()
     }
@@ -89,7 +96,7 @@ extension Membership {
         }
         do throws(CodecError) {
             merge(try StateMessage(decoding: bytes), at: now)
-            effects.append(.answerExchange(token: token, wholeState()))
+            effects.append(.answerExchange(token: token, wholeState(at: now)))
         } catch {
             effects.append(.notice(.malformed(from: nil, error)))
             effects.append(.answerExchange(token: token, nil))
@@ -108,7 +115,11 @@ extension Membership {
                 mergeUp(entry, from: state.sender, passesOn: passesOn, challenges: &challenges, at: now)
             case .dead, .left: mergeDown(entry, from: state.sender, challenges: &challenges, at: now)
             }
-            if id != selfID { apply(entry.load, of: id, bootID: entry.alive.bootID, isDirect: true, at: now) }
+            guard id != selfID else { continue }
+            if let age = entry.loadAgeDuration {
+                apply(entry.load, of: id, bootID: entry.alive.bootID, age: age, passingOn: false, at: now)
+            }
+            if id == state.sender { apply(entry.holdings, of: id, bootID: entry.alive.bootID) }
         }
     }
 
@@ -118,14 +129,14 @@ extension Membership {
     ) {
         let alive = entry.alive
         apply(alive, passingOn: passesOn, at: now)
-        if entry.state == .suspect {
-            apply(claim(.suspect, entry, by: sender), isChallenge: true, at: now)
-        } else if let known = table[alive.id]?.member, known.state == .dead, known.bootID == alive.bootID,
+        if let known = table[alive.id]?.member, known.state == .dead, known.bootID == alive.bootID,
             alive.incarnation <= known.incarnation, challenges < Self.challengesMax
         {
             // Dead here, alive there: only the member itself can decide, by refuting.
             challenges += 1
-            send([.claim(claim(.dead, known, by: selfID))], to: alive.metadata.address)
+            send(
+                [.claim(Claim(.dead, known, by: selfID)), .ping(pulseOfSelf(nextNumber()))], to: alive.metadata.address,
+                as: .repair)
         }
     }
 
@@ -142,7 +153,7 @@ extension Membership {
         guard claim.kind != .left, alive.id != selfID else { return apply(claim, at: now) }
         guard challenges < Self.challengesMax else { return }
         challenges += 1
-        apply(claim, isChallenge: true, at: now)
+        challenge(claim, at: now)
     }
 
     /// A tombstone of somebody unknown here: kept, so that old news cannot raise it and a partition can heal.
@@ -151,7 +162,7 @@ extension Membership {
         let known = table[entry.alive.id]
         var member = Member(
             id: entry.alive.id, bootID: entry.alive.bootID, incarnation: entry.alive.incarnation, state: entry.state,
-            metadata: entry.alive.metadata, load: entry.load)
+            metadata: entry.alive.metadata, load: LoadRecord())
         member.load.slots = entry.alive.metadata.slots
         table.set(MemberTable.Entry(member: member, downSince: now), at: now)
         if known?.member.isUp == true { report(entry.state == .left ? .left : .died, member, at: now) }
@@ -161,10 +172,6 @@ extension Membership {
         Claim(
             kind: kind, subject: entry.alive.id, bootID: entry.alive.bootID, incarnation: entry.alive.incarnation,
             accuser: accuser)
-    }
-
-    private func claim(_ kind: Claim.Kind, _ member: Member, by accuser: PeerID) -> Claim {
-        Claim(kind: kind, subject: member.id, bootID: member.bootID, incarnation: member.incarnation, accuser: accuser)
     }
 
     // MARK: Snapshot

@@ -11,6 +11,8 @@ package struct Membership: Sendable {
     package static let userRecordBytesMax = 1_000
     /// Origin, boot id and number in front of a user record.
     static let userRecordHeaderBytes = 20
+    /// Longest direct record, in bytes, that any member accepts: it fills a datagram of 1,400.
+    static let directRecordBytesMax = 1_400
 
     let configuration: GossipConfiguration
     let selfID: PeerID
@@ -28,6 +30,8 @@ package struct Membership: Sendable {
 
     var nextRoundAt: MonotonicInstant?
     var nextPushAt: MonotonicInstant?
+    /// The earliest instant at which an accusation may need attention.
+    var nextJudgeAt: MonotonicInstant?
     var persistAt: MonotonicInstant?
     /// Not before this instant.
     var persistAllowedAt: MonotonicInstant
@@ -39,6 +43,16 @@ package struct Membership: Sendable {
     var publishedSequence: UInt32 = 0
     var loadPushAllowedAt: MonotonicInstant
     var reportedConflict = false
+    var hasNewMetadata = false
+    /// Answered by stream only: probed again in the next round.
+    var followUps: [PeerID] = []
+    /// Own probes in a row that only a stream answered.
+    var ownStreamOnly = 0
+    var mapRoots: MapRoots
+    var observations = AddressObservations()
+    /// Grows with each change of this node's holdings.
+    var holdingsVersion: UInt32 = 0
+    package internal(set) var counters = GossipCounters()
     var effects: [Effect] = []
 
     enum LifeStage: Hashable, Sendable { case waiting, running, leaving, left }
@@ -46,10 +60,11 @@ package struct Membership: Sendable {
     /// Makes a node that knows itself alone.
     ///
     /// `id` is stable over restarts. `bootID` is higher at every start of the same node. `metadata` takes at most 320
-    /// bytes encoded. The `remembered` members of the last run are asked while this node is alone.
+    /// bytes encoded. The `remembered` members of the last run are asked while this node is alone; those of a `census` are
+    /// known at once.
     package init(
         configuration: GossipConfiguration, id: PeerID, bootID: UInt64, metadata: MemberMetadata,
-        remembered: [MemberSnapshot] = [], random: SplitMix64, now: MonotonicInstant
+        remembered: [MemberSnapshot] = [], census: MemberCensus? = nil, random: SplitMix64, now: MonotonicInstant
     ) throws(GossipConfigurationError) {
         if let fault = configuration.fault { throw fault }
         try metadata.validate()
@@ -58,9 +73,10 @@ package struct Membership: Sendable {
         self.bootID = bootID
         self.random = random
         schedule = ProbeSchedule(period: configuration.period, wallClockOffset: configuration.wallClockOffset, id: id)
-        table = MemberTable(at: now)
-        dissemination = Dissemination(userBytesPerSecond: configuration.userBytesPerSecond, at: now)
+        table = census?.table ?? MemberTable(at: now)
+        dissemination = Dissemination(bytesPerSecond: configuration.bytesPerSecond, at: now)
         joining = JoinSchedule(remembered: remembered, own: id)
+        mapRoots = MapRoots(at: now)
         persistAllowedAt = now
         loadPushAllowedAt = now
         var load = LoadRecord()
@@ -90,6 +106,9 @@ package struct Membership: Sendable {
     /// Members that are alive or suspect, this node included.
     package var upCount: Int { table.up.count }
 
+    /// Whether any member is suspect here.
+    package var hasSuspects: Bool { table.accused.contains { table.suspicions[$0]?.isPublic == true } }
+
     /// Equal at two nodes when they know the same members as up, with boots and incarnations.
     package var stateHash: UInt64 { table.stateHash }
 
@@ -100,7 +119,12 @@ package struct Membership: Sendable {
     package var publishBytesMax: Int {
         min(
             Self.userRecordBytesMax,
-            configuration.datagramBytesMax - Codec.headerBytes - Codec.frameBytesMax - Self.userRecordHeaderBytes)
+            configuration.datagramBytesMax - Codec.frameBytesMax - Self.userRecordHeaderBytes)
+    }
+
+    /// Longest record that `.sendDirect` takes, in bytes.
+    package var directBytesMax: Int {
+        min(Self.directRecordBytesMax, configuration.datagramBytesMax - Codec.frameBytesMax)
     }
 
     // MARK: Events
@@ -111,17 +135,25 @@ package struct Membership: Sendable {
         noticeLateness(at: now)
         switch event {
         case .join(let seeds): join(seeds, at: now)
-        case .datagram(let bytes, let source): receive(bytes, from: source, at: now)
+        case .seedsResolved(let addresses): seedsResolved(addresses, at: now)
+        case .datagram(let bytes, let source, let sender, let boot):
+            receive(bytes, from: Origin(id: sender, bootID: boot, source: source), at: now)
         case .timer:
             armedAt = nil
             runDue(at: now)
+        case .sendFailed(let address): sendFailed(to: address, at: now)
+        case .connectFinished(let token, let outcome): connectFinished(token, outcome, at: now)
         case .exchangeAnswered(let id, let bytes): exchangeAnswered(id, bytes, at: now)
         case .exchangeFailed(let id): exchangeFailed(antiEntropy.end(id), at: now)
         case .exchangeRequested(let token, let bytes): exchangeRequested(token, bytes, at: now)
         case .loadChanged(let load): changeLoad(load, at: now)
-        case .draining(let draining): changeDraining(draining, at: now)
+        case .holdingsChanged(let holdings): changeHoldings(holdings)
+        case .mapRootChanged(let root): mapRoots.change(to: root, at: now)
+        case .draining(let draining): setFlag(.draining, draining, at: now)
         case .metadataChanged(let metadata): changeMetadata(metadata, at: now)
-        case .publish(let bytes): publish(bytes, at: now)
+        case .wallClockRead(let offset): schedule.wallClockRead(offset: offset, id: selfID)
+        case .publish(let bytes, let isUrgent): publish(bytes, isUrgent: isUrgent, at: now)
+        case .sendDirect(let bytes, let peer): sendDirect(bytes, to: peer, at: now)
         case .leave: leave(at: now)
         }
         arm(at: now)
@@ -134,15 +166,21 @@ package struct Membership: Sendable {
         armedAt = nil
         effects.append(.notice(.loopWasLate(late)))
         health.wasLate()
+        counters.stalls += 1
         // Answers may lie unread in the socket: nobody is accused for what happened meanwhile.
         probes.removeAll()
         relayed.removeAll()
-        for id in table.suspects {
+        for id in table.accused {
+            guard table.suspicions[id]?.isPublic == true else {
+                setSuspicion(nil, of: id)
+                continue
+            }
             table.updateSuspicion(id) {
                 $0.extend(by: late)
                 $0.isInFinalProbe = false
             }
         }
+        nextJudgeAt = table.accused.isEmpty ? nil : now
     }
 
     private mutating func runDue(at now: MonotonicInstant) {
@@ -154,7 +192,7 @@ package struct Membership: Sendable {
         }
         advanceProbes(at: now)
         expireRelayed(at: now)
-        judgeSuspects(at: now)
+        judge(at: now)
         if let due = nextRoundAt, due <= now { startRound(at: now) }
         if stage == .running { contactSeeds(at: now) }
         if let due = nextPushAt, due <= now { push(at: now) }
@@ -174,71 +212,12 @@ package struct Membership: Sendable {
         consider(leaveAt)
         for probe in probes { consider(probe.nextAt(period: configuration.period)) }
         for probe in relayed { consider(probe.deadline) }
-        for id in table.suspects { consider(suspicionDueAt(id)) }
+        consider(nextJudgeAt)
         if stage == .running { consider(joining.nextAt) }
         guard let soonest, soonest != armedAt else { return }
         // What is overdue already is due now: only time lost from here on counts as late.
         let due = max(soonest, now)
         armedAt = due
         effects.append(.wake(at: due))
-    }
-
-    // MARK: Own state
-
-    private mutating func changeLoad(_ load: LoadRecord, at now: MonotonicInstant) {
-        var next = load
-        let before = own.load
-        if before.isDraining { next.flags.insert(.draining) } else { next.flags.remove(.draining) }
-        setLoad(next, before: before, at: now)
-    }
-
-    private mutating func changeDraining(_ draining: Bool, at now: MonotonicInstant) {
-        let before = own.load
-        var next = before
-        if draining { next.flags.insert(.draining) } else { next.flags.remove(.draining) }
-        setLoad(next, before: before, at: now)
-    }
-
-    private mutating func setLoad(_ load: LoadRecord, before: LoadRecord, at now: MonotonicInstant) {
-        var next = load
-        next.sequence = before.sequence
-        guard next != before else { return }
-        next.sequence = before.sequence &+ 1
-        table.updateLoad(next, of: selfID)
-        // A change of class is pushed at once, at most once per period; draining always.
-        let isPushed =
-            next.loadClass != before.loadClass && (now >= loadPushAllowedAt || next.isDraining != before.isDraining)
-        if isPushed { loadPushAllowedAt = now + configuration.period }
-        gossip(.load(selfID, bootID: bootID, next), as: .load(selfID), pushing: isPushed, at: now)
-    }
-
-    private mutating func changeMetadata(_ metadata: MemberMetadata, at now: MonotonicInstant) {
-        // Others would refuse it; the caller validated its first metadata by the initialiser.
-        do throws(GossipConfigurationError) { try metadata.validate() } catch { return }
-        guard var entry = table[selfID], entry.member.metadata != metadata, stage != .leaving else { return }
-        entry.member.metadata = metadata
-        entry.member.incarnation += 1
-        table.set(entry, at: now)
-        announceSelf(at: now)
-    }
-
-    private mutating func leave(at now: MonotonicInstant) {
-        guard stage == .running, var entry = table[selfID] else {
-            if stage == .waiting {
-                stage = .left
-                effects.append(.leaveFinished)
-            }
-            return
-        }
-        stage = .leaving
-        entry.member.state = .left
-        table.set(entry, at: now)
-        probes.removeAll()
-        persist(at: now)
-        // Long enough for the pushes and for a probe to be answered with the news.
-        leaveAt = table.up.isEmpty ? now : now + configuration.period
-        let farewell = Claim(
-            kind: .left, subject: selfID, bootID: bootID, incarnation: own.incarnation, accuser: selfID)
-        gossip(.claim(farewell), as: .standing(selfID), at: now)
     }
 }

@@ -28,13 +28,17 @@ extension Node {
 
     package func removeUsage(ids: [String]) async throws -> [CacheUsage] {
         let known = Dictionary(try await diskUsage().records.map { ($0.id, $0) }) { first, _ in first }
+        // What was promised to a peer stays until its lease is over.
+        let layers = records.condemn(ids.compactMap { known[$0] == nil ? nil : Digest(hex: $0) })
+        defer { records.finishCollection(of: layers) }
+        // Nobody must be told of a record whose layers go: the keys first, a period later the records, then the layers.
+        let keys = Set(try layers.flatMap { try store.keys(using: $0) })
+        await digests.remove(try keys.flatMap { try [$0] + store.aliases(of: $0) })
+        if !keys.isEmpty, !cluster.livePeers.isEmpty { try await Task.sleep(for: gossipPeriod) }
+        for key in keys { try store.delete(key) }
         var removed: [CacheUsage] = []
-        for id in ids {
-            guard let usage = known[id], let layer = Digest(hex: id) else { continue }
-            // Nobody must be told of a record whose layers go: the keys first, then the records, then the layer.
-            let keys = try store.keys(using: layer)
-            await digests.remove(keys)
-            for key in keys { try store.delete(key) }
+        for layer in layers {
+            guard let usage = known[layer.hex] else { continue }
             do {
                 try parts.snapshots.remove(layer)
                 removed.append(usage)

@@ -26,6 +26,9 @@ package final class Node: Sendable {
     let parts: NodeParts
     let cluster: ClusterShell
     let digests: CacheMapShell
+    let records: RecordIndex
+    /// Protocol period of the membership: what is collected is announced this long before.
+    let gossipPeriod: Duration
     let store: RecordStore
     let steps: StepExecutor
     private let downloads: HTTPSource
@@ -91,10 +94,23 @@ package final class Node: Sendable {
             selfID: selfID, membership: membership, links: links, jobs: jobs, origin: origin, logger: logger)
         let hashKey = try Self.mapHashKey(settings.keys)
         let loadSignal = LoadSignal()
+        var mapSettings = CacheMapDigest.Settings()
+        mapSettings.pageBytes = membership.publishBytesMax
+        mapSettings.budget = settings.mapBudget
+        var exchangeSettings = MapExchange.Settings()
+        exchangeSettings.period = gossip.period
+        exchangeSettings.datagramBytesMax = membership.directBytesMax
         let digests = CacheMapShell(
-            own: CacheMapDigest(
-                epoch: max(1, settings.startSeconds), hashKey: hashKey, clusterSize: 1, keys: try store.allKeys()),
-            peers: PeerDigests(hashKey: hashKey), cluster: cluster, jobs: jobs, logger: logger,
+            exchange: MapExchange(
+                selfID: selfID,
+                own: CacheMapDigest(
+                    epoch: max(1, settings.startSeconds), hashKey: hashKey, clusterSize: 1,
+                    entries: try store.mapEntries(), settings: mapSettings,
+                    last: CacheMapShell.saved(root + "/cache-map")),
+                hashKey: hashKey, settings: exchangeSettings),
+            questions: HaveQuestions(
+                first: UInt32(truncatingIfNeeded: settings.seed), datagramBytesMax: membership.directBytesMax),
+            cluster: cluster, jobs: jobs, savePath: root + "/cache-map", origin: origin, logger: logger,
             loadChanged: { await loadSignal.fire() })
         let slots = Slots(count: settings.slots)
         let records = RecordIndex(
@@ -137,6 +153,8 @@ package final class Node: Sendable {
         self.jobs = jobs
         self.cluster = cluster
         self.digests = digests
+        self.records = records
+        gossipPeriod = gossip.period
         self.store = store
         self.steps = steps
         self.downloads = downloads
@@ -159,6 +177,7 @@ package final class Node: Sendable {
             sessions: SessionService(session: { build in await solver.session(of: build) }), contents: contents,
             snapshots: snapshots, blobs: blobs, slots: slots, counters: counters, logger: logger)
         await loadSignal.set { [weak self] in await self?.reportLoad() }
+        await digests.start { [services] in services.answer($0) }
     }
 
     /// The hash key of digests: equal on all nodes of a cluster, secret from everybody else.
@@ -188,7 +207,6 @@ package final class Node: Sendable {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.cluster.run(seeds: seeds, listener: self.listener()) }
             group.addTask { await self.watchLoad() }
-            group.addTask { await self.watchSeeds() }
             group.addTask { for await _ in left { return } }
             // Only the word to leave, or cancellation, ends one of them.
             await group.next()
@@ -220,7 +238,10 @@ package final class Node: Sendable {
         ClusterShell.Listener(
             changed: { [weak self] in await self?.memberChanged($0) },
             delivered: { [digests] in await digests.received($0, from: $1) },
-            persist: { [snapshotFile] in snapshotFile.save($0) })
+            deliveredDirect: { [digests] in await digests.receivedDirect($0, from: $1) },
+            mapRootDiffers: { [digests] in await digests.rootDiffers($0) },
+            persist: { [snapshotFile] in snapshotFile.save($0) },
+            lookUpSeeds: { [weak self] in await self?.resolveSeeds() ?? [] })
     }
 
     private func memberChanged(_ change: MemberChange) async {
@@ -243,26 +264,6 @@ package final class Node: Sendable {
         return addresses
     }
 
-    /// Names of seeds may mean other addresses by now.
-    private func watchSeeds() async {
-        guard !settings.join.isEmpty else { return await Self.untilCancelled() }
-        while !Task.isCancelled {
-            do {
-                try await Task.sleep(for: .seconds(60))
-            } catch {
-                return
-            }
-            guard cluster.livePeers.isEmpty else { continue }
-            await cluster.join(seeds: await resolveSeeds())
-        }
-    }
-
-    private static func untilCancelled() async {
-        let (never, continuation) = AsyncStream.makeStream(of: Void.self)
-        defer { continuation.finish() }
-        for await _ in never {}
-    }
-
     private func watchLoad() async {
         while !Task.isCancelled {
             await reportLoad()
@@ -281,11 +282,13 @@ package final class Node: Sendable {
         record.slots = UInt16(clamping: slots.count)
         record.running = UInt16(clamping: load.running)
         record.queued = UInt16(clamping: load.queued)
-        record.cacheKeys = UInt32(clamping: position.count)
-        record.cacheBytes = UInt64(clamping: (try? parts.snapshots.usage()) ?? 0)
-        record.cacheMapEpoch = position.epoch
-        record.cacheMapSequence = position.sequence
         await cluster.setLoad(record)
+        var holdings = Holdings()
+        holdings.cacheKeys = UInt32(clamping: position.count)
+        holdings.cacheBytes = UInt64(clamping: (try? parts.snapshots.usage()) ?? 0)
+        holdings.mapEpoch = position.epoch
+        holdings.mapSequence = position.sequence
+        await cluster.setHoldings(holdings)
     }
 
     func keep(_ report: BuildReport) {

@@ -18,6 +18,8 @@ package struct NodeParameters: Sendable {
     package var clusterName: String
     /// Steps that run at once.
     package var slots: Int
+    /// Bytes of the cache-map digest; above it only the most valuable keys are published.
+    package var mapBudget: Int
     package var labels: [String: String]
     package var platforms: [Platform]
     package var registries: [String: RegistryHostConfiguration]
@@ -40,6 +42,7 @@ package struct NodeParameters: Sendable {
         join = []
         clusterName = "peerbuild"
         slots = 1
+        mapBudget = 64_000
         labels = [:]
         platforms = [.host]
         registries = [:]

@@ -1,297 +1,270 @@
 import ClusterModel
-import OCI
 import Testing
 
 @testable import CacheMap
 
-private let hashKey = MapHashKey(bytes: (0..<16).map(UInt8.init))
-private let peer = PeerID(rawValue: 7)
-
-/// Distinct keys without hashing: digests of 32 mixed bytes.
-private func key(_ number: Int) -> CacheKey {
-    var bytes: [UInt8] = []
-    for word in 0..<4 {
-        let mixed = SplitMix64.mix(UInt64(number) &* 4 &+ UInt64(word) &+ 1)
-        for shift in stride(from: 56, through: 0, by: -8) {
-            bytes.append(UInt8(truncatingIfNeeded: mixed >> UInt64(shift)))
-        }
-    }
-    return CacheKey(Digest(bytes: bytes) ?? Digest.of([]))
-}
-
-private func digest(keys: Range<Int>, clusterSize: Int = 64, epoch: UInt32 = 1) throws -> CacheMapDigest {
-    CacheMapDigest(epoch: epoch, hashKey: try #require(hashKey), clusterSize: clusterSize, keys: keys.map(key))
-}
-
-private func digests() throws -> PeerDigests { PeerDigests(hashKey: try #require(hashKey)) }
-
-/// Answers requests until the view is complete; every message goes through its encoding.
-private func repair(_ view: inout PeerDigests, from owner: CacheMapDigest, _ request: DigestRequest) throws {
-    for answer in owner.answer(request) {
-        let bytes = DigestMessage.pages(answer).encoded()
-        guard case .pages(let read) = try DigestMessage(decoding: bytes) else {
-            Issue.record("no pages")
-            return
-        }
-        let outcome = view.apply(read, from: peer)
-        #expect(outcome == .applied)
-    }
-}
-
-private let nothing = DigestRequest(epoch: 0, sequence: 0)
-
 struct DigestTests {
-    @Test func `SipHash agrees with the paper`() throws {
-        // Appendix A: key 00…0f, message 00…0e.
-        #expect(try #require(hashKey).hash((0..<15).map(UInt8.init)) == 0xA129_CA61_49BE_45E5)
-        #expect(MapHashKey(bytes: [1, 2]) == nil)
+    @Test(arguments: DigestPage.Encoding.allCases, [(8, 1), (64, 500), (64, 20_000), (512, 5_000)])
+    func `no false negatives, and false hits within the promise`(
+        encoding: DigestPage.Encoding, shape: (clusterSize: Int, count: Int)
+    ) throws {
+        var owner = try digest(keys: 0..<shape.count, clusterSize: shape.clusterSize) { $0.encoding = encoding }
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
+        #expect((0..<shape.count).allSatisfy { view.mayHold(peer, mapKey($0)) })
+        let hits = view.falseHits(shape.count..<shape.count + 60_000)
+        #expect(Double(hits) <= falseHitsMax(0.1 / Double(shape.clusterSize), 60_000), "\(hits)")
     }
 
-    @Test(arguments: [(8, 1), (64, 500), (64, 20_000), (512, 5_000)])
-    func `no false negatives, and false hits within the promise`(clusterSize: Int, count: Int) throws {
-        let owner = try digest(keys: 0..<count, clusterSize: clusterSize)
-        var view = try digests()
-        try repair(&view, from: owner, nothing)
-        #expect((0..<count).allSatisfy { view.mayHold(peer, key($0)) })
-        let questions = 60_000
-        let hits = (count..<count + questions).count { view.mayHold(peer, key($0)) }
-        let promise = 0.1 / Double(clusterSize) * Double(questions)
-        // Three standard deviations of a count are allowed on top: few hits are expected at all.
-        #expect(Double(hits) <= 1.1 * promise + 3 * promise.squareRoot(), "\(hits) of \(promise)")
-    }
-
-    @Test func `full pages keep the promise by themselves`() throws {
-        let shape = BloomShape(clusterSize: 64)
-        var random = SplitMix64(seed: 2)
-        let hashes = (0..<shape.capacity).map { _ in random.next() }.sorted()
-        let page = DigestPage(of: hashes[...], prefix: .whole, version: 1, shape: shape)
-        let hits = (0..<400_000).count { _ in page.mayContain(random.next()) }
-        #expect(Double(hits) <= 1.1 * 0.1 / 64 * 400_000, "\(hits)")
-        #expect(hashes.allSatisfy(page.mayContain))
-    }
-
-    @Test func `pages cover the hash space and each fits a user record`() throws {
-        let owner = try digest(keys: 0..<6_000)
+    @Test(arguments: [512, 1_200, 1_400]) func `pages cover the hash space and each fits its packet`(limit: Int) throws
+    {
+        let room = limit - 100
+        var owner = try digest(keys: 0..<6_000) { $0.pageBytes = room }
         let pages = owner.pages()
-        #expect(pages.count > 11 && pages.count < 24)
-        for page in pages {
-            var writer = ByteWriter()
-            page.encode(into: &writer)
-            #expect(writer.bytes.count <= DigestPage.encodedBytesMax)
-        }
+        #expect(pages.count > 6_000 * 11 / 8 / room)
+        #expect(pages.allSatisfy { $0.encoded().count <= room })
+        #expect(PageTable(pages) != nil)
     }
 
-    @Test func `adds and removes arrive by deltas`() throws {
-        var owner = try digest(keys: 0..<1_000)
-        var view = try digests()
-        try repair(&view, from: owner, nothing)
-        for number in 1_000..<1_500 { owner.add(key(number)) }
-        for number in 0..<300 { owner.remove(key(number)) }
-        let deltas = owner.flush()
-        #expect(deltas.count == 5)
-        for delta in deltas {
-            let bytes = DigestMessage.delta(delta).encoded()
-            #expect(bytes.count <= 1_000)
-            guard case .delta(let read) = try DigestMessage(decoding: bytes) else {
-                Issue.record("no delta")
-                return
+    @Test(arguments: UInt64(0)..<12)
+    func `a replica that gets the deltas equals its owner, key by key, through splits and merges`(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        var owner = try digest(keys: 0..<0) { $0.pageBytes = 420 }
+        var view = PeerDigests(hashKey: try hashKey())
+        var held: Set<Int> = []
+        var next = 0
+        for round in 0..<40 {
+            let isGrowing = round < 20
+            for _ in 0..<Int(random.next() % 120) {
+                if isGrowing || random.next() % 4 == 0 {
+                    held.insert(next)
+                    owner.add(entry(next))
+                    next += 1
+                } else if let gone = held.randomElement(using: &random) {
+                    held.remove(gone)
+                    owner.remove(mapKey(gone))
+                }
             }
-            let outcome = view.apply(read, from: peer)
-            #expect(outcome == .applied)
+            let epoch = owner.epoch
+            let deltas = owner.flush(at: start)
+            #expect(owner.epoch == epoch)
+            try view.take(deltas)
+            let position = view.position(of: peer) ?? MapPosition(epoch: owner.epoch, sequence: 0, root: 0)
+            #expect(position == owner.position, "seed \(seed), round \(round)")
         }
-        #expect((300..<1_500).allSatisfy { view.mayHold(peer, key($0)) })
-        #expect(!(0..<300).contains { view.mayHold(peer, key($0)) })
-        #expect(owner.flush().isEmpty)
-        #expect(view.position(of: peer) == DigestRequest(epoch: 1, sequence: 5))
+        var fresh = PeerDigests(hashKey: try hashKey())
+        try fresh.repair(from: &owner, .everything)
+        #expect(owner.publishedCount == held.count)
+        for number in 0..<next {
+            #expect(!held.contains(number) || fresh.mayHold(peer, mapKey(number)))
+            #expect(view.mayHold(peer, mapKey(number)) == held.contains(number), "seed \(seed), key \(number)")
+        }
     }
 
-    @Test func `a gap is noticed, repaired by deltas, and what waited is applied`() throws {
+    @Test func `keys that share a short hash are removed one by one`() throws {
+        var owner = try digest(keys: 0..<0)
+        let twins = try twins()
+        owner.add(entry(twins.0))
+        owner.add(entry(twins.1))
+        #expect(owner.flush(at: start).flatMap(\.adds).count == 1)
+        owner.remove(mapKey(twins.0))
+        #expect(owner.flush(at: start).isEmpty)
+        owner.remove(mapKey(twins.1))
+        #expect(owner.flush(at: start).flatMap(\.removes).count == 1)
+        #expect(owner.root == 0)
+    }
+
+    /// Two numbers whose keys share 32 bits of their hash: some 60,000 keys have such a pair.
+    private func twins() throws -> (Int, Int) {
+        var seen: [UInt32: Int] = [:]
+        let hashKey = try hashKey()
+        for number in 0..<400_000 {
+            let short = MapDelta.short(hashKey.hash(mapKey(number)))
+            if let other = seen[short] { return (other, number) }
+            seen[short] = number
+        }
+        Issue.record("no twins")
+        return (0, 0)
+    }
+
+    @Test func `what came and went within one batch is not told`() throws {
         var owner = try digest(keys: 0..<10)
-        var view = try digests()
-        try repair(&view, from: owner, nothing)
+        owner.add(entry(50))
+        owner.remove(mapKey(50))
+        owner.remove(mapKey(3))
+        owner.add(entry(3))
+        #expect(owner.flush(at: start).isEmpty)
+    }
+
+    @Test func `a gap is noticed, and what waited is applied`() throws {
+        var owner = try digest(keys: 0..<10)
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
         var deltas: [MapDelta] = []
         for number in 10..<14 {
-            owner.add(key(number))
-            deltas += owner.flush()
+            owner.add(entry(number))
+            deltas += owner.flush(at: start)
         }
-        let first = view.apply(deltas[2], from: peer)
-        #expect(first == .incomplete(DigestRequest(epoch: 1, sequence: 0)))
-        #expect(!view.mayHold(peer, key(12)))
-        let late = view.apply(deltas[0], from: peer)
-        #expect(late == .incomplete(DigestRequest(epoch: 1, sequence: 1)))
+        let ahead = view.apply(deltas[2], from: peer)
+        #expect(ahead == .behind)
+        #expect(!view.mayHold(peer, mapKey(12)))
+        let next = view.apply(deltas[0], from: peer)
+        #expect(next == .behind)
         let closed = view.apply(deltas[1], from: peer)
         #expect(closed == .applied)
-        #expect(view.mayHold(peer, key(12)))
-        let lost = view.observe(peer, epoch: 1, sequence: 4)
-        #expect(lost == .incomplete(DigestRequest(epoch: 1, sequence: 3)))
-        try repair(&view, from: owner, DigestRequest(epoch: 1, sequence: 3))
-        #expect(view.mayHold(peer, key(13)))
-        let known = view.observe(peer, epoch: 1, sequence: 4)
-        #expect(known == .applied)
+        #expect(view.mayHold(peer, mapKey(12)))
+        let observed = view.observe(owner.position, of: peer)
+        #expect(observed == .behind)
+        try view.repair(from: &owner, view.request(to: peer))
+        #expect(view.mayHold(peer, mapKey(13)))
+        #expect(view.position(of: peer) == owner.position)
         let again = view.apply(deltas[0], from: peer)
         #expect(again == .ignored)
     }
 
+    @Test func `a delta applied twice, or a remove that is lost, is noticed by the root`() throws {
+        var owner = try digest(keys: 0..<100)
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
+        owner.remove(mapKey(5))
+        owner.remove(mapKey(6))
+        let delta = try #require(owner.flush(at: start).first)
+        let forged = MapDelta(
+            epoch: delta.epoch, sequence: delta.sequence, root: delta.root, isPartial: false, adds: [],
+            removes: [delta.removes[0]])
+        var other = view
+        let lost = other.apply(forged, from: peer)
+        #expect(lost == .unusable(.damaged))
+        let first = view.apply(delta, from: peer)
+        #expect(first == .applied)
+        let same = view.apply(delta, from: peer)
+        #expect(same == .ignored)
+        #expect(view.position(of: peer) == owner.position)
+        let twice = MapDelta(
+            epoch: delta.epoch, sequence: delta.sequence + 1, root: delta.root ^ 1, isPartial: false, adds: delta.adds,
+            removes: delta.removes)
+        let second = view.apply(twice, from: peer)
+        #expect(second == .unusable(.damaged))
+    }
+
     @Test func `a gap beyond the log is repaired by the pages that changed`() throws {
-        var owner = try digest(keys: 0..<4_000)
-        var view = try digests()
-        try repair(&view, from: owner, nothing)
-        for number in 4_000..<4_000 + CacheMapDigest.logMax + 50 {
-            owner.add(key(number))
-            owner.remove(key(number - 4_000))
-            _ = owner.flush()
+        var owner = try digest(keys: 0..<9_000)
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
+        let rounds = CacheMapDigest.logMax + 50
+        for number in 0..<rounds {
+            owner.add(entry(9_000 + number))
+            owner.remove(mapKey(number))
+            _ = owner.flush(at: start)
         }
-        let request = try #require(view.position(of: peer))
-        #expect(owner.answer(request).allSatisfy { !$0.isWhole && $0.deltas.isEmpty })
-        try repair(&view, from: owner, request)
-        #expect(
-            (CacheMapDigest.logMax + 50..<4_000 + CacheMapDigest.logMax + 50).allSatisfy { view.mayHold(peer, key($0)) }
-        )
-        #expect((0..<CacheMapDigest.logMax).count { view.mayHold(peer, key($0)) } < 10)
+        let request = view.request(to: peer)
+        let answer = owner.answer(request, at: start)
+        #expect(answer.allSatisfy { !$0.isWhole && $0.deltas.isEmpty })
+        try view.repair(from: &owner, request)
+        #expect(view.position(of: peer) == owner.position)
+        #expect((rounds..<9_000 + rounds).allSatisfy { view.mayHold(peer, mapKey($0)) })
+        #expect(view.falseHits(0..<rounds) < 10)
     }
 
-    @Test func `a digest that grows splits its pages and stays whole for its readers`() throws {
-        var owner = try digest(keys: 0..<0)
-        var view = try digests()
-        try repair(&view, from: owner, nothing)
-        for number in 0..<3_000 {
-            owner.add(key(number))
-            if number % 500 == 499 {
-                for delta in owner.flush() { _ = view.apply(delta, from: peer) }
-            }
+    @Test func `deltas older than their lifetime are pages`() throws {
+        var owner = try digest(keys: 0..<3_000)
+        owner.add(entry(5_000))
+        _ = owner.flush(at: start)
+        let request = DigestRequest(epoch: 1, sequence: 0)
+        #expect(owner.answer(request, at: start + CacheMapDigest.logLifetime).allSatisfy { $0.pages.isEmpty })
+        let late = owner.answer(request, at: start + CacheMapDigest.logLifetime + .seconds(1))
+        #expect(late.flatMap(\.pages).count == 1 && late.flatMap(\.deltas).isEmpty)
+    }
+
+    @Test func `most of a digest gone begins a new epoch`() throws {
+        var owner = try digest(keys: 0..<2_000)
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
+        for number in 0..<1_800 { owner.remove(mapKey(number)) }
+        #expect(owner.flush(at: start).isEmpty)
+        #expect(owner.epoch == 2)
+        let outcome = view.observe(owner.position, of: peer)
+        #expect(outcome == .unusable(.unknown))
+        try view.repair(from: &owner, view.request(to: peer))
+        #expect((1_800..<2_000).allSatisfy { view.mayHold(peer, mapKey($0)) })
+        #expect(view.falseHits(0..<1_800) < 10)
+    }
+
+    @Test func `a restart with equal content goes on, one with other content begins anew`() throws {
+        var owner = try digest(keys: 0..<500)
+        owner.add(entry(600))
+        _ = owner.flush(at: start)
+        let saved = try SavedPosition(decoding: owner.saved.encoded())
+        func restarted(_ keys: [Int]) throws -> CacheMapDigest {
+            CacheMapDigest(
+                epoch: 1, hashKey: try hashKey(), clusterSize: 1, entries: keys.map { entry($0) }, last: saved)
         }
-        var fresh = try digests()
-        try repair(&fresh, from: owner, nothing)
-        #expect(owner.pages().count > 4)
-        #expect((0..<3_000).allSatisfy { view.mayHold(peer, key($0)) && fresh.mayHold(peer, key($0)) })
-        #expect(owner.count == 3_000)
+        #expect(try restarted(Array(0..<500) + [600]).position == owner.position)
+        let other = try restarted(Array(0..<500)).position
+        #expect(other.epoch == 2 && other.sequence == 0)
     }
 
-    @Test func `pages that leave between an add and its removal are corrected`() throws {
-        var owner = try digest(keys: 0..<10)
-        var view = try digests()
-        owner.add(key(50))
-        owner.remove(key(3))
-        try repair(&view, from: owner, nothing)
-        owner.remove(key(50))
-        owner.add(key(3))
-        for delta in owner.flush() { _ = view.apply(delta, from: peer) }
-        #expect(!view.mayHold(peer, key(50)))
-        #expect(view.mayHold(peer, key(3)))
+    @Test func `above the budget the most valuable keys are published, and the digest says so`() throws {
+        var owner = try digest(keys: 0..<0) { $0.budget = 4_000 }
+        for number in 0..<6_000 { owner.add(entry(number, cost: Double(number + 1))) }
+        let deltas = owner.flush(at: start)
+        #expect(owner.isPartial && deltas.last?.isPartial == true)
+        #expect(owner.count == 6_000)
+        #expect(owner.pages().reduce(0) { $0 + $1.encoded().count } <= 4_000)
+        #expect(owner.publishedCount > 1_500)
+        #expect(owner.isPublished(mapKey(5_999)) && !owner.isPublished(mapKey(0)))
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
+        #expect(view.promise(of: peer)?.isPartial == true)
+        #expect(view.mayHold(peer, mapKey(5_990)))
+        // Recency counts as much as cost.
+        owner.add(entry(7_000, cost: 1, lastUsed: 30 * 86_400))
+        #expect(owner.isPublished(mapKey(7_000)))
+        for number in 1_000..<6_000 { owner.remove(mapKey(number)) }
+        #expect(!owner.isPartial && owner.isPublished(mapKey(0)))
     }
 
-    @Test func `a new epoch makes the old one useless`() throws {
-        var owner = try digest(keys: 0..<1_000)
-        var view = try digests()
-        try repair(&view, from: owner, nothing)
-        for number in 0..<900 { owner.remove(key(number)) }
-        #expect(owner.flush().isEmpty)
-        #expect(owner.epoch == 2)
-        owner.add(key(5_000))
-        let delta = try #require(owner.flush().first)
-        let outcome = view.apply(delta, from: peer)
-        #expect(outcome == .incomplete(nothing))
-        #expect(view.holders(of: key(950)).isEmpty)
-        #expect(view.position(of: peer) == nil)
-        try repair(&view, from: owner, nothing)
-        #expect(view.holders(of: key(950)) == [peer] && view.holders(of: key(5_000)) == [peer])
-        #expect(view.holders(of: key(5)).isEmpty)
-    }
-
-    @Test func `a cluster that doubles gets a finer digest`() throws {
-        var owner = try digest(keys: 0..<1_000, clusterSize: 8)
-        owner.setClusterSize(9)
-        #expect(owner.epoch == 1)
-        let coarse = owner.pages().map(\.filter.count).reduce(0, +)
-        owner.setClusterSize(64)
-        #expect(owner.epoch == 2)
-        #expect(owner.pages().map(\.filter.count).reduce(0, +) > coarse)
-    }
-
-    @Test func `holders are the live peers, sorted`() throws {
-        let owner = try digest(keys: 0..<5)
-        var view = try digests()
+    @Test func `holders are the live peers whose present boot has spoken, sorted`() throws {
+        var owner = try digest(keys: 0..<5)
+        var view = PeerDigests(hashKey: try hashKey())
         for id in [9, 3, 5] as [UInt64] {
-            for answer in owner.answer(nothing) { _ = view.apply(answer, from: PeerID(rawValue: id)) }
+            for answer in owner.answer(.everything, at: start) { _ = view.apply(answer, from: PeerID(rawValue: id)) }
         }
-        #expect(view.holders(of: key(1)).map(\.rawValue) == [3, 5, 9])
+        #expect(view.holders(of: mapKey(1)).map(\.rawValue) == [3, 5, 9])
         view.setLive(PeerID(rawValue: 5), false)
-        #expect(view.holders(of: key(1)).map(\.rawValue) == [3, 9])
+        #expect(view.holders(of: mapKey(1)).map(\.rawValue) == [3, 9])
         view.setLive(PeerID(rawValue: 5), true)
+        view.setRestarted(PeerID(rawValue: 3))
+        #expect(view.holders(of: mapKey(1)).map(\.rawValue) == [5, 9])
+        for answer in owner.answer(DigestRequest(epoch: 1, sequence: 0), at: start) {
+            _ = view.apply(answer, from: PeerID(rawValue: 3))
+        }
+        #expect(view.holders(of: mapKey(1)).map(\.rawValue) == [3, 5, 9])
         view.forget(PeerID(rawValue: 3))
-        #expect(view.holders(of: key(1)).map(\.rawValue) == [5, 9])
+        #expect(view.holders(of: mapKey(1)).map(\.rawValue) == [5, 9])
     }
 
     @Test func `pages that do not cover everything are refused`() throws {
-        let owner = try digest(keys: 0..<3_000)
-        let whole = try #require(owner.answer(nothing).first)
-        var view = try digests()
+        var owner = try digest(keys: 0..<3_000)
+        let whole = try #require(owner.answer(.everything, at: start).first)
+        var view = PeerDigests(hashKey: try hashKey())
         for pages in [Array(whole.pages.dropFirst()), whole.pages + [whole.pages[0]], []] {
             let forged = DigestPages(
-                epoch: 1, sequence: 0, isWhole: true, isFirst: true, isLast: true, pages: pages, deltas: [])
+                position: whole.position, rate: whole.rate, isWhole: true, isFirst: true, isLast: true,
+                isPartial: false, pages: pages, deltas: [])
             let outcome = view.apply(forged, from: peer)
-            #expect(outcome == .incomplete(nothing))
-            #expect(view.holders(of: key(1)).isEmpty)
-        }
-    }
-}
-
-struct DigestCodecTests {
-    private func messages() throws -> [[UInt8]] {
-        var owner = try digest(keys: 0..<700)
-        let pages = owner.answer(nothing).map { DigestMessage.pages($0).encoded() }
-        owner.add(key(900))
-        owner.remove(key(5))
-        let deltas = owner.flush().map { DigestMessage.delta($0).encoded() }
-        let repair = owner.answer(DigestRequest(epoch: 1, sequence: 0)).map { DigestMessage.pages($0).encoded() }
-        return pages + deltas + repair + [DigestMessage.request(DigestRequest(epoch: 5, sequence: 6)).encoded()]
-    }
-
-    @Test func `messages survive their encoding and no truncation is read`() throws {
-        for bytes in try messages() {
-            #expect(try DigestMessage(decoding: bytes).encoded() == bytes)
-            for count in 0..<bytes.count {
-                #expect(throws: CodecError.self) { try DigestMessage(decoding: [UInt8](bytes.prefix(count))) }
-            }
-            #expect(throws: CodecError.trailingBytes) { try DigestMessage(decoding: bytes + [0]) }
+            #expect(outcome == .unusable(.refused))
+            #expect(view.holders(of: mapKey(1)).isEmpty)
         }
     }
 
-    @Test func `flipped bits never trap, neither in the codec nor in the view`() throws {
-        for bytes in try messages() {
-            for bit in stride(from: 0, to: bytes.count * 8, by: bytes.count > 200 ? 7 : 1) {
-                var broken = bytes
-                broken[bit / 8] ^= 1 << UInt8(bit % 8)
-                var view = try digests()
-                switch try? DigestMessage(decoding: broken) {
-                case .pages(let answer): _ = view.apply(answer, from: peer)
-                case .delta(let delta): _ = view.apply(delta, from: peer)
-                case .request, nil: continue
-                }
-                _ = view.holders(of: key(1))
-            }
-        }
-    }
-
-    @Test func `questions about exact keys survive their encoding and fit a datagram`() throws {
-        let request = HaveRequest(number: 9, keys: (0..<HaveRequest.keysPerDatagramMax).map(key))
-        let bytes = request.encoded()
-        #expect(bytes.count <= 1_136)
-        #expect(try HaveRequest(decoding: bytes) == request)
-        let answer = HaveAnswer(
-            number: 9, sizes: [nil, 4, nil, 0, .max, nil, nil, 1, 2], leaseMilliseconds: 30_000, running: 1, queued: 2)
-        let answered = answer.encoded()
-        #expect(try HaveAnswer(decoding: answered) == answer)
-        for count in 0..<bytes.count {
-            #expect(throws: CodecError.self) { try HaveRequest(decoding: [UInt8](bytes.prefix(count))) }
-        }
-        for count in 0..<answered.count {
-            #expect(throws: CodecError.self) { try HaveAnswer(decoding: [UInt8](answered.prefix(count))) }
-        }
-        for bit in 0..<answered.count * 8 {
-            var broken = answered
-            broken[bit / 8] ^= 1 << UInt8(bit % 8)
-            _ = try? HaveAnswer(decoding: broken)
-        }
+    @Test func `a peer that denies too much is noticed after 200 answers`() throws {
+        var owner = try digest(keys: 0..<500)
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
+        let early = view.note(confirmed: 0, denied: 150, by: peer)
+        let late = view.note(confirmed: 40, denied: 10, by: peer)
+        let honest = view.note(confirmed: 197, denied: 3, by: peer)
+        #expect(!early && late && !honest)
     }
 }

@@ -1,214 +1,322 @@
-internal import ClusterModel
+package import ClusterModel
 
-/// The owner's side of a cache-map digest: its cache keys as hashes, split into pages, with a log of changes.
+/// The owner's side of a cache-map digest: the cache keys that it publishes, as hashes in pages, with a log of changes.
 ///
-/// `add` after the result is durable and `remove` before it is deleted, then `flush` and publish what it returns. Others
-/// ask with `DigestRequest`; `answer` gives the deltas that they miss, or the pages that changed, or all pages.
+/// `add` after the result is durable and `remove` at least one protocol period before it is deleted; `flush` and publish
+/// what it returns. Others ask with `DigestRequest`; `answer` gives the deltas that they miss, or the pages that changed,
+/// or all pages. Two keys may share a short hash: the owner counts, so removal is exact.
 package struct CacheMapDigest: Sendable {
-    /// Deltas that are kept to answer a gap.
-    static let logMax = 256
+    package struct Settings: Hashable, Sendable {
+        /// Bytes of one page or delta: what fits a user record of gossip.
+        package var pageBytes = 1_000
+        /// Bytes of all pages: above it only the most valuable keys are published.
+        package var budget = 64_000
+        package var encoding = DigestPage.Encoding.smaller
+        /// For measurements: this rate at every cluster size.
+        package var fixedRate: FalseHitRate?
 
-    /// Names this history of the digest; another epoch makes everything that others hold useless.
-    package private(set) var epoch: UInt32
-    /// Deltas since the epoch began.
-    package private(set) var sequence: UInt32 = 0
-    private let hashKey: MapHashKey
-    private var shape: BloomShape
-    private var sizeClass: Int
-    /// Truncated hash → the full hashes under it.
-    ///
-    /// Nearly always one; a remove is announced with the last.
-    private var hashes: [UInt64: [UInt64]] = [:]
-    /// Disjoint parts that cover the hash space, sorted, with the sequence of the last change in each.
-    private var parts: [(prefix: DigestPrefix, version: UInt32, count: Int)] = [(.whole, 0, 0)]
-    private var log: [MapDelta] = []
-    private var pendingAdds: Set<UInt64> = []
-    private var pendingRemoves: Set<UInt64> = []
+        package init() {}
 
-    /// Makes the digest of the keys that are held now.
-    ///
-    /// `epoch` is at least 1 and higher than in earlier runs of this node: Unix seconds at the start, say. False hits are
-    /// kept below 0.1 / `clusterSize` per key and node.
-    package init(epoch: UInt32, hashKey: MapHashKey, clusterSize: Int, keys: some Sequence<CacheKey>) {
-        precondition(epoch > 0, "epoch 0 means that a digest is unknown")
-        self.epoch = epoch
-        self.hashKey = hashKey
-        shape = BloomShape(clusterSize: clusterSize)
-        sizeClass = Self.sizeClass(clusterSize)
-        for key in keys { _ = insert(hashKey.hash(key)) }
-        rebuild()
+        package static let pageBytesMin = 200
     }
 
-    /// Number of keys.
-    package var count: Int { parts.reduce(0) { $0 + $1.count } }
+    private struct Entry: Sendable {
+        var rank: Double
+        var isPublished: Bool
+    }
 
-    package mutating func add(_ key: CacheKey) {
-        let hash = hashKey.hash(key)
-        let short = MapDelta.truncated(hash)
-        let isNew = hashes[short] == nil
-        guard insert(hash) else { return }
-        count(hash, by: 1)
-        if isNew {
-            // Said even if the remove was never told: pages may have left in between.
-            pendingRemoves.remove(short)
-            pendingAdds.insert(short)
+    /// Deltas that are kept to answer a gap, and for how long; beyond them pages are sent.
+    package static let logMax = 1_024
+    package static let logLifetime: Duration = .seconds(600)
+    /// Deltas in one answer; where they would be longer than the pages, pages are sent.
+    static let logBytesMax = 500_000
+    /// Removals that go out as deltas however many keys are left.
+    static let removesMin = 256
+    /// When the budget is exceeded so much of it stays published, and below the other share more is published again.
+    private static let keptPercent = 90
+    private static let refillPercent = 70
+
+    package private(set) var epoch: UInt32
+    package private(set) var sequence: UInt32 = 0
+    package private(set) var root: UInt64 = 0
+    package private(set) var rate: FalseHitRate
+    package let settings: Settings
+    private let hashKey: MapHashKey
+    /// By full hash.
+    private var entries: [UInt64: Entry] = [:]
+    /// Published keys by short hash; nearly always one.
+    private var published: [UInt32: UInt16] = [:]
+    /// Short hashes that changed since the last flush, and whether they were announced then.
+    private var changed: [UInt32: Bool] = [:]
+    private var announcedCount = 0
+    /// Lowest rank that is published while not all is.
+    private var floor: Double?
+    private var partition: DigestPartition
+    private var log: [(at: MonotonicInstant, delta: MapDelta)] = []
+    private var rendered: (sequence: UInt32, pages: [DigestPage])?
+
+    /// Makes the digest of what is held now.
+    ///
+    /// `epoch` is higher than in earlier runs of this node: Unix seconds at the start, say. When the `last` run of this
+    /// node published exactly the same, its history goes on instead and nobody has to fetch anything.
+    package init(
+        epoch: UInt32, hashKey: MapHashKey, clusterSize: Int, entries held: some Sequence<MapEntry>,
+        settings: Settings = Settings(), last: SavedPosition? = nil
+    ) {
+        self.hashKey = hashKey
+        self.settings = settings
+        rate = settings.fixedRate ?? last?.rate ?? FalseHitRate(clusterSize: clusterSize)
+        self.epoch = max(1, epoch)
+        partition = DigestPartition(of: [], capacity: 1, version: 0)
+        for entry in held {
+            entries[hashKey.hash(entry.key)] = Entry(rank: entry.rank, isPublished: false)
         }
-        splitIfNeeded(around: hash)
+        publishMore()
+        for short in published.keys { root ^= MapPosition.mix(short) }
+        if let last {
+            if last.position.root == root, last.position.epoch > 0, settings.fixedRate == nil {
+                self.epoch = last.position.epoch
+                sequence = last.position.sequence
+            } else {
+                self.epoch = max(self.epoch, last.position.epoch + 1)
+            }
+        }
+        settle()
+    }
+
+    // MARK: View
+
+    /// Keys that are held.
+    package var count: Int { entries.count }
+    /// Keys that are published.
+    package var publishedCount: Int { published.values.reduce(0) { $0 + Int($1) } }
+    package var isPartial: Bool { floor != nil }
+    /// As of the last flush.
+    package var position: MapPosition { MapPosition(epoch: epoch, sequence: sequence, root: root) }
+    package var saved: SavedPosition { SavedPosition(position: position, rate: rate) }
+    package var hasChanges: Bool { !changed.isEmpty }
+    /// About as many bytes as a delta of the changes would take.
+    package var changedBytes: Int { changed.count * 4 }
+
+    // MARK: Changes
+
+    package mutating func add(_ entry: MapEntry) {
+        let hash = hashKey.hash(entry.key)
+        let rank = entry.rank
+        if let known = entries[hash] {
+            entries[hash]?.rank = max(known.rank, rank)
+            guard !known.isPublished else { return }
+        } else {
+            entries[hash] = Entry(rank: rank, isPublished: false)
+        }
+        if let floor, rank < floor { return }
+        publish(hash)
+        if published.count > keysMax { publishLess() }
     }
 
     package mutating func remove(_ key: CacheKey) {
         let hash = hashKey.hash(key)
-        let short = MapDelta.truncated(hash)
-        guard var same = hashes[short], let index = same.firstIndex(of: hash) else { return }
-        same.remove(at: index)
-        hashes[short] = same.isEmpty ? nil : same
-        count(hash, by: -1)
-        guard same.isEmpty else { return }
-        pendingAdds.remove(short)
-        pendingRemoves.insert(short)
+        guard let entry = entries[hash] else { return }
+        if entry.isPublished { retract(hash) }
+        entries[hash] = nil
+        if floor != nil, published.count * 100 < keysMax * Self.refillPercent { publishMore() }
     }
 
-    /// The deltas for what changed since the last flush, in order; each fits one user record.
-    package mutating func flush() -> [MapDelta] {
-        var adds = pendingAdds.sorted()[...]
-        var removes = pendingRemoves.sorted()[...]
-        pendingAdds.removeAll()
-        pendingRemoves.removeAll()
-        guard removes.count * 2 <= count + removes.count || removes.count <= MapDelta.hashesMax else {
-            // More than half is gone: new pages are shorter than the list of what is not there any more.
+    /// Whether the node said that it holds `key`, or will with the next flush.
+    package func isPublished(_ key: CacheKey) -> Bool { entries[hashKey.hash(key)]?.isPublished ?? false }
+
+    /// The deltas for what changed since the last flush, in order; each fits a user record.
+    ///
+    /// None, and a new epoch, if most of the digest is gone: pages are shorter then.
+    package mutating func flush(at now: MonotonicInstant) -> [MapDelta] {
+        var adds: [UInt32] = []
+        var removes: [UInt32] = []
+        for (short, wasAnnounced) in changed {
+            let isHeld = published[short] != nil
+            if isHeld, !wasAnnounced { adds.append(short) }
+            if !isHeld, wasAnnounced { removes.append(short) }
+        }
+        changed.removeAll(keepingCapacity: true)
+        guard !adds.isEmpty || !removes.isEmpty else { return [] }
+        adds.sort()
+        removes.sort()
+        if removes.count > Self.removesMin, removes.count * 2 > announcedCount {
+            for short in adds + removes { root ^= MapPosition.mix(short) }
             beginEpoch()
             return []
         }
-        var deltas: [MapDelta] = []
-        while !adds.isEmpty || !removes.isEmpty {
-            sequence += 1
-            let some = adds.prefix(MapDelta.hashesMax)
-            adds = adds.dropFirst(some.count)
-            let gone = removes.prefix(MapDelta.hashesMax - some.count)
-            removes = removes.dropFirst(gone.count)
-            deltas.append(MapDelta(epoch: epoch, sequence: sequence, adds: Array(some), removes: Array(gone)))
-            for hash in some + gone { touch(hash << (64 - MapDelta.hashBits)) }
+        announcedCount += adds.count - removes.count
+        let deltas = deltas(adds[...], removes[...])
+        for delta in deltas {
+            log.append((now, delta))
+            partition.change(
+                adds: delta.adds, removes: delta.removes, version: delta.sequence, all: { published.keys.sorted() })
         }
-        log = (log + deltas).suffix(Self.logMax)
+        log.removeFirst(max(0, log.count - Self.logMax))
         return deltas
     }
 
-    /// Follows the cluster's size; a new epoch begins when it at least doubled or halved.
-    package mutating func setClusterSize(_ clusterSize: Int) {
-        guard Self.sizeClass(clusterSize) != sizeClass else { return }
-        sizeClass = Self.sizeClass(clusterSize)
-        shape = BloomShape(clusterSize: clusterSize)
+    private mutating func deltas(_ adds: ArraySlice<UInt32>, _ removes: ArraySlice<UInt32>) -> [MapDelta] {
+        var (adds, removes) = (adds, removes)
+        var deltas: [MapDelta] = []
+        while !adds.isEmpty || !removes.isEmpty {
+            let room = settings.pageBytes - DigestMessage.tagBytes - MapDelta.headerBytes
+            let come = MapDelta.fitting(adds, bytes: room - 1)
+            let go = MapDelta.fitting(removes, bytes: room - come.bytes)
+            precondition(come.count + go.count > 0, "a page of \(settings.pageBytes) bytes takes no hash")
+            let (some, gone) = (Array(adds.prefix(come.count)), Array(removes.prefix(go.count)))
+            adds = adds.dropFirst(come.count)
+            removes = removes.dropFirst(go.count)
+            for short in some + gone { root ^= MapPosition.mix(short) }
+            sequence += 1
+            deltas.append(
+                MapDelta(
+                    epoch: epoch, sequence: sequence, root: UInt32(truncatingIfNeeded: root), isPartial: isPartial,
+                    adds: some, removes: gone))
+        }
+        return deltas
+    }
+
+    /// Makes pages for another rate of false hits; a new epoch begins.
+    ///
+    /// Flush before.
+    package mutating func setRate(_ rate: FalseHitRate) {
+        guard rate != self.rate else { return }
+        self.rate = rate
+        if published.count > keysMax { publishLess() } else if floor != nil { publishMore() }
+        for (short, wasAnnounced) in changed where wasAnnounced != (published[short] != nil) {
+            root ^= MapPosition.mix(short)
+        }
         beginEpoch()
-    }
-
-    /// All pages as of the last flush and the changes since.
-    package func pages() -> [DigestPage] { pages(changedAfter: nil) }
-
-    /// What brings the asker up to date, in order; each part fits one message of a stream.
-    package func answer(_ request: DigestRequest) -> [DigestPages] {
-        guard request.epoch == epoch, request.sequence <= sequence else { return answer(pages(), isWhole: true) }
-        let missing = Int(sequence - request.sequence)
-        if missing <= log.count {
-            return [
-                DigestPages(
-                    epoch: epoch, sequence: sequence, isWhole: false, isFirst: true, isLast: true, pages: [],
-                    deltas: log.suffix(missing))
-            ]
-        }
-        return answer(pages(changedAfter: request.sequence), isWhole: false)
-    }
-
-    // MARK: Machinery
-
-    private func answer(_ pages: [DigestPage], isWhole: Bool) -> [DigestPages] {
-        var answers: [DigestPages] = []
-        var rest = pages[...]
-        repeat {
-            let some = rest.prefix(DigestPages.pagesMax)
-            rest = rest.dropFirst(some.count)
-            answers.append(
-                DigestPages(
-                    epoch: epoch, sequence: sequence, isWhole: isWhole, isFirst: answers.isEmpty, isLast: rest.isEmpty,
-                    pages: Array(some), deltas: []))
-        } while !rest.isEmpty
-        return answers
-    }
-
-    private func pages(changedAfter known: UInt32?) -> [DigestPage] {
-        let sorted = hashes.values.joined().sorted()
-        var start = 0
-        return parts.compactMap { part in
-            let slice = sorted[start..<start + part.count]
-            start += part.count
-            if let known, part.version <= known { return nil }
-            return DigestPage(of: slice, prefix: part.prefix, version: part.version, shape: shape)
-        }
-    }
-
-    private mutating func insert(_ hash: UInt64) -> Bool {
-        let short = MapDelta.truncated(hash)
-        guard var same = hashes[short] else {
-            hashes[short] = [hash]
-            return true
-        }
-        guard !same.contains(hash) else { return false }
-        same.append(hash)
-        hashes[short] = same
-        return true
     }
 
     private mutating func beginEpoch() {
         epoch += 1
         sequence = 0
         log = []
-        pendingAdds.removeAll()
-        pendingRemoves.removeAll()
-        rebuild()
+        settle()
     }
 
-    private mutating func rebuild() {
-        parts = []
-        split(.whole, hashes: hashes.values.joined().sorted()[...], version: sequence)
+    /// Everything that is published counts as announced.
+    private mutating func settle() {
+        changed.removeAll()
+        announcedCount = published.count
+        rendered = nil
+        partition = DigestPartition(
+            of: published.keys.sorted(),
+            capacity: DigestPage.capacity(bytes: settings.pageBytes, rate: rate, encoding: settings.encoding),
+            version: sequence)
     }
 
-    /// Adds the parts of `prefix` that each fit a page.
-    private mutating func split(_ prefix: DigestPrefix, hashes: ArraySlice<UInt64>, version: UInt32) {
-        guard hashes.count > shape.capacity, prefix.depth < DigestPrefix.depthMax else {
-            parts.append((prefix, version, hashes.count))
+    // MARK: Budget
+
+    /// Keys that the budget pays for: a page's frame adds some 2 %.
+    private var keysMax: Int {
+        let perPage = DigestPage.capacity(bytes: settings.pageBytes, rate: rate, encoding: settings.encoding)
+        return max(1, settings.budget * perPage / settings.pageBytes)
+    }
+
+    private mutating func publish(_ hash: UInt64) {
+        let short = MapDelta.short(hash)
+        entries[hash]?.isPublished = true
+        if changed[short] == nil { changed[short] = published[short] != nil }
+        published[short, default: 0] += 1
+    }
+
+    private mutating func retract(_ hash: UInt64) {
+        let short = MapDelta.short(hash)
+        entries[hash]?.isPublished = false
+        if changed[short] == nil { changed[short] = published[short] != nil }
+        let left = (published[short] ?? 1) - 1
+        published[short] = left == 0 ? nil : left
+    }
+
+    private mutating func publishLess() { publishBest(keysMax * Self.keptPercent / 100) }
+
+    private mutating func publishMore() {
+        publishBest(entries.count <= keysMax ? entries.count : keysMax * Self.keptPercent / 100)
+    }
+
+    /// Publishes the `count` entries of highest rank and no other; equal ranks by hash, so that a restart agrees.
+    private mutating func publishBest(_ count: Int) {
+        guard entries.count > count else {
+            for (hash, entry) in entries where !entry.isPublished { publish(hash) }
+            floor = nil
+            return
+        }
+        let order = entries.map { ($0.value.rank, $0.key) }.sorted { $0 > $1 }
+        for (_, hash) in order.prefix(count) where entries[hash]?.isPublished == false { publish(hash) }
+        for (_, hash) in order.dropFirst(count) where entries[hash]?.isPublished == true { retract(hash) }
+        floor = order[max(0, count - 1)].0
+    }
+
+    // MARK: Answers
+
+    /// All pages as of the last flush.
+    package mutating func pages() -> [DigestPage] {
+        if let rendered, rendered.sequence == sequence { return rendered.pages }
+        precondition(changed.isEmpty, "pages are made after a flush")
+        let hashes = entries.compactMap { $0.value.isPublished ? $0.key : nil }.sorted()
+        var pages: [DigestPage] = []
+        var start = 0
+        for part in partition.parts {
+            var end = start
+            while end < hashes.count, hashes[end] <= part.prefix.last { end += 1 }
+            render(part.prefix, hashes[start..<end], version: part.version, into: &pages)
+            start = end
+        }
+        rendered = (sequence, pages)
+        return pages
+    }
+
+    /// A page that came out longer than the average goes as two.
+    private func render(
+        _ prefix: DigestPrefix, _ hashes: ArraySlice<UInt64>, version: UInt32, into pages: inout [DigestPage]
+    ) {
+        let page = DigestPage(
+            of: hashes, prefix: prefix, version: version, rate: rate, encoding: settings.encoding)
+        guard page.encoded().count > settings.pageBytes, prefix.depth < DigestPrefix.depthMax else {
+            pages.append(page)
             return
         }
         let (low, high) = prefix.halves
         let middle = hashes.firstIndex { $0 >= high.bits } ?? hashes.endIndex
-        split(low, hashes: hashes[..<middle], version: version)
-        split(high, hashes: hashes[middle...], version: version)
+        render(low, hashes[..<middle], version: version, into: &pages)
+        render(high, hashes[middle...], version: version, into: &pages)
     }
 
-    private func part(of hash: UInt64) -> Int {
-        var (low, high) = (0, parts.count - 1)
-        while low < high {
-            let middle = (low + high + 1) / 2
-            if parts[middle].prefix.bits <= hash { low = middle } else { high = middle - 1 }
+    /// What brings the asker up to date, in order; each part fits one message of a stream.
+    ///
+    /// Flush before.
+    package mutating func answer(_ request: DigestRequest, at now: MonotonicInstant) -> [DigestPages] {
+        guard request.epoch == epoch, request.sequence <= sequence else { return answer(pages(), isWhole: true) }
+        log.removeFirst(log.prefix { now - $0.at > Self.logLifetime }.count)
+        let missing = log.map(\.delta).filter { $0.sequence > request.sequence }
+        let fresh = partition.parts.count { $0.version > request.sequence }
+        let deltaBytes = missing.reduce(0) { $0 + $1.byteCount }
+        let isLogged = missing.count == Int(sequence - request.sequence)
+        if isLogged, deltaBytes <= min(Self.logBytesMax, max(1, fresh) * settings.pageBytes) {
+            return [part([], deltas: missing, isWhole: false, isFirst: true, isLast: true)]
         }
-        return low
+        return answer(pages().filter { $0.version > request.sequence }, isWhole: false)
     }
 
-    private mutating func count(_ hash: UInt64, by change: Int) { parts[part(of: hash)].count += change }
-
-    private mutating func touch(_ hash: UInt64) { parts[part(of: hash)].version = sequence }
-
-    /// A part that outgrew its page becomes two, both as of the next delta, which announces the hash that did it.
-    private mutating func splitIfNeeded(around hash: UInt64) {
-        let index = part(of: hash)
-        let full = parts[index]
-        guard full.count > shape.capacity, full.prefix.depth < DigestPrefix.depthMax else { return }
-        let inside = hashes.values.joined().filter { full.prefix.contains($0) }.sorted()
-        let before = parts
-        parts = []
-        split(full.prefix, hashes: inside[...], version: sequence + 1)
-        parts = Array(before[..<index]) + parts + Array(before[(index + 1)...])
+    private func answer(_ pages: [DigestPage], isWhole: Bool) -> [DigestPages] {
+        var answers: [DigestPages] = []
+        var rest = pages[...]
+        repeat {
+            let some = Array(rest.prefix(DigestPages.pagesMax))
+            rest = rest.dropFirst(some.count)
+            answers.append(part(some, deltas: [], isWhole: isWhole, isFirst: answers.isEmpty, isLast: rest.isEmpty))
+        } while !rest.isEmpty
+        return answers
     }
 
-    private static func sizeClass(_ clusterSize: Int) -> Int {
-        Int.bitWidth - max(1, clusterSize).leadingZeroBitCount
+    private func part(
+        _ pages: [DigestPage], deltas: [MapDelta], isWhole: Bool, isFirst: Bool, isLast: Bool
+    ) -> DigestPages {
+        DigestPages(
+            position: position, rate: rate, isWhole: isWhole, isFirst: isFirst, isLast: isLast, isPartial: isPartial,
+            pages: pages, deltas: deltas)
     }
 }

@@ -18,8 +18,20 @@ struct DigestPrefix: Hashable, Sendable {
         return (DigestPrefix(bits: bits, depth: depth + 1), DigestPrefix(bits: bits | bit, depth: depth + 1))
     }
 
+    /// The part of which this is a half; nil for the whole.
+    var parent: DigestPrefix? {
+        guard depth > 0 else { return nil }
+        return DigestPrefix(bits: bits & ~(1 << (64 - UInt64(depth))), depth: depth - 1)
+    }
+
     /// The last hash of the part.
     var last: UInt64 { bits | ~mask }
+
+    /// Bytes that the prefix takes in a frame.
+    var byteCount: Int { (Int(depth) + 7) / 8 }
+
+    /// No bit is set behind the prefix.
+    var isCanonical: Bool { bits & ~mask == 0 }
 
     private var mask: UInt64 { depth == 0 ? 0 : ~0 << (64 - UInt64(depth)) }
 }

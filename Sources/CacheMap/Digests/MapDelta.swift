@@ -1,60 +1,118 @@
-internal import ClusterModel
+package import ClusterModel
 
-/// Changes of a digest between two sequences: truncated hashes that came and went.
+/// Changes of a digest between two sequences: short hashes that came and went.
+///
+/// Frame: epoch 4 · sequence 4 · flags 1 · root 4 · adds · removes. A list: count (varint), and if it is not empty:
+/// first hash 4 · parameter 1 · the others as Golomb-Rice coded gaps (length, bytes).
 package struct MapDelta: Hashable, Sendable {
     package let epoch: UInt32
     /// The digest's sequence after this delta; it applies to `sequence` − 1.
     package let sequence: UInt32
-    let adds: [UInt64]
-    let removes: [UInt64]
+    /// Low bits of the root after this delta: shows whether it was applied exactly once.
+    package let root: UInt32
+    /// Only the most valuable keys are published.
+    package let isPartial: Bool
+    /// Ascending, distinct; no hash is in both.
+    let adds: [UInt32]
+    let removes: [UInt32]
 
-    /// Top bits of a hash that a delta carries: two of 100,000 keys share them in one of 200 clusters.
-    static let hashBits: UInt64 = 40
-    private static let hashBytes = 5
-    private static let headerBytes = 1 + 4 + 4 + 3 + 3
-    /// Hashes in one delta: a user record.
-    package static let hashesMax = (DigestPage.encodedBytesMax - headerBytes) / hashBytes
+    /// Frame without lists.
+    static let headerBytes = 4 + 4 + 1 + 4
+    /// Count, first hash, parameter and length of one list.
+    private static let listBytes = 2 + 4 + 1 + 2
+    /// Keys of one delta; below a bit each nothing fits.
+    static let hashesMax = DigestPage.encodedBytesMax * 8
 
-    /// The part of a hash that deltas know it by.
-    static func truncated(_ hash: UInt64) -> UInt64 { hash >> (64 - hashBits) }
+    /// The part of a hash that deltas know it by: two of 100,000 keys share 32 bits, and owners count.
+    static func short(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash >> 32) }
 
-    init(epoch: UInt32, sequence: UInt32, adds: [UInt64], removes: [UInt64]) {
+    init(epoch: UInt32, sequence: UInt32, root: UInt32, isPartial: Bool, adds: [UInt32], removes: [UInt32]) {
         self.epoch = epoch
         self.sequence = sequence
+        self.root = root
+        self.isPartial = isPartial
         self.adds = adds
         self.removes = removes
     }
 
+    /// Encoded size in bytes.
+    var byteCount: Int { Self.headerBytes + Self.byteCount(adds) + Self.byteCount(removes) }
+
+    /// How many hashes of the ascending `list` fit into `bytes`, and what they take.
+    static func fitting(_ list: ArraySlice<UInt32>, bytes: Int) -> (count: Int, bytes: Int) {
+        // Nobody codes a hash in less than half a bit more than its share of 32 bits: a first guess from above.
+        var count = min(list.count, max(0, (bytes - listBytes) * 8))
+        while count > 0 {
+            let size = byteCount(Array(list.prefix(count)))
+            if size <= bytes { return (count, size) }
+            count = min(count - 1, count * bytes / size + 1)
+        }
+        return (0, 1)
+    }
+
+    private static func byteCount(_ list: [UInt32]) -> Int {
+        var writer = ByteWriter()
+        encode(list, into: &writer)
+        return writer.bytes.count
+    }
+
+    // MARK: Coding
+
     func encode(into writer: inout ByteWriter) {
         writer.append(epoch)
         writer.append(sequence)
-        for list in [adds, removes] {
-            writer.appendVarint(list.count)
-            for hash in list {
-                writer.append(UInt8(truncatingIfNeeded: hash >> 32))
-                writer.append(UInt32(truncatingIfNeeded: hash))
-            }
-        }
+        writer.append(UInt8(isPartial ? 1 : 0))
+        writer.append(root)
+        Self.encode(adds, into: &writer)
+        Self.encode(removes, into: &writer)
+    }
+
+    private static func parameter(first: UInt32, last: UInt32, count: Int) -> Int {
+        count < 2 ? 0 : RiceCoding.best(mean: Double(last - first) / Double(count - 1)).parameter
+    }
+
+    private static func encode(_ list: [UInt32], into writer: inout ByteWriter) {
+        writer.appendVarint(list.count)
+        guard let first = list.first, let last = list.last else { return }
+        writer.append(first)
+        guard list.count > 1 else { return }
+        let parameter = parameter(first: first, last: last, count: list.count)
+        writer.append(UInt8(parameter))
+        writer.appendBlock(RiceCoding.encode(list.dropFirst(), base: first + 1, parameter: parameter))
+    }
+
+    /// A delta alone, as a fuzzer has it.
+    package init(decoding bytes: [UInt8]) throws(CodecError) {
+        var reader = ByteReader(bytes)
+        try self.init(from: &reader)
+        try reader.finish()
     }
 
     init(from reader: inout ByteReader) throws(CodecError) {
         epoch = try reader.read()
         sequence = try reader.read()
-        guard sequence > 0 else { throw .invalid(field: "delta sequence") }
-        adds = try Self.hashes(from: &reader, limit: Self.hashesMax)
-        removes = try Self.hashes(from: &reader, limit: Self.hashesMax - adds.count)
+        guard epoch > 0, sequence > 0 else { throw .invalid(field: "delta sequence") }
+        let flags: UInt8 = try reader.read()
+        guard flags <= 1 else { throw .invalid(field: "delta flags") }
+        isPartial = flags == 1
+        root = try reader.read()
+        adds = try Self.list(from: &reader)
+        removes = try Self.list(from: &reader)
+        guard !adds.isEmpty || !removes.isEmpty else { throw .invalid(field: "delta without changes") }
     }
 
-    private static func hashes(from reader: inout ByteReader, limit: Int) throws(CodecError) -> [UInt64] {
-        let count = try reader.readVarint("delta hashes", limit: limit)
-        guard reader.remaining >= count * hashBytes else { throw .truncated }
-        var hashes: [UInt64] = []
-        hashes.reserveCapacity(count)
-        for _ in 0..<count {
-            let top: UInt8 = try reader.read()
-            let rest: UInt32 = try reader.read()
-            hashes.append(UInt64(top) << 32 | UInt64(rest))
-        }
-        return hashes
+    private static func list(from reader: inout ByteReader) throws(CodecError) -> [UInt32] {
+        let count = try reader.readVarint("delta hashes", limit: hashesMax)
+        guard count > 0 else { return [] }
+        let first: UInt32 = try reader.read()
+        guard count > 1 else { return [first] }
+        let parameter: UInt8 = try reader.read()
+        let codes = try reader.readBlock("delta codes", limit: DigestPage.encodedBytesMax)
+        guard first < .max,
+            let rest = RiceCoding.decode(
+                codes, count: count - 1, base: first + 1, end: 1 << 32, parameter: Int(parameter)),
+            let last = rest.last, Self.parameter(first: first, last: last, count: count) == Int(parameter)
+        else { throw .invalid(field: "delta codes") }
+        return [first] + rest
     }
 }

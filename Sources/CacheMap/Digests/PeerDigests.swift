@@ -7,205 +7,225 @@ package struct PeerDigests: Sendable {
         case applied
         /// Known already, or of an epoch that is over.
         case ignored
-        /// Something is missing: send this to the peer by stream.
-        case incomplete(DigestRequest)
+        /// Deltas are missing.
+        case behind
+        /// Nothing that is kept can be trusted or extended: everything is needed.
+        case unusable(Fault)
     }
 
-    private struct View: Sendable {
-        var epoch: UInt32 = 0
-        var sequence: UInt32 = 0
-        /// All pages have arrived, and every delta since.
-        var isUsable = false
-        var isLive = true
-        /// Disjoint, sorted by prefix.
-        var pages: [DigestPage] = []
-        /// Truncated hashes that came or went since the pages.
-        var added: Set<UInt64> = []
-        var removed: Set<UInt64> = []
-        /// Deltas beyond a gap, by sequence.
-        var waiting: [UInt32: MapDelta] = [:]
-        /// Of the answer that is arriving in parts.
-        var arriving: [DigestPage] = []
-
-        var request: DigestRequest {
-            isUsable ? DigestRequest(epoch: epoch, sequence: sequence) : DigestRequest(epoch: 0, sequence: 0)
-        }
+    package enum Fault: Hashable, Sendable {
+        /// No digest of this epoch was known.
+        case unknown
+        /// The root after a delta is not the owner's.
+        case damaged
+        /// So many changes that pages are shorter.
+        case full
+        /// Pages that do not cover the hash space once, or too many.
+        case refused
     }
 
-    /// Deltas beyond a gap that are kept for later.
-    private static let waitingMax = 64
-    /// Changes beyond the pages that are kept; then whole pages are asked for, which are shorter.
-    package static let changesMax = 65_536
-    /// Pages of one peer: bounds what it can make this node keep to 16 MB.
-    package static let pagesMax = 16_384
+    /// Members that may have a digest here.
     package static let peersMax = 4_096
+    /// Pages of all peers together: some 200 MB.
+    package static let pagesMax = 196_608
+    /// Answers after which a peer's share of denials is judged.
+    package static let judgedAnswers = 200
+
+    private struct Answers: Sendable {
+        var confirmed = 0
+        var denied = 0
+    }
 
     private let hashKey: MapHashKey
-    private var views: [PeerID: View] = [:]
+    private(set) var views: [PeerID: PeerView] = [:]
+    /// Pages of answers that arrive in parts.
+    private var arriving: [PeerID: [DigestPage]] = [:]
+    /// Deltas that came during a fetch.
+    private var early: [PeerID: [MapDelta]] = [:]
+    private var answers: [PeerID: Answers] = [:]
+    private var pageCount = 0
 
     package init(hashKey: MapHashKey) { self.hashKey = hashKey }
 
     // MARK: In
 
-    /// A delta that came by gossip.
+    /// A delta that came by gossip from its owner's present boot.
     package mutating func apply(_ delta: MapDelta, from peer: PeerID) -> Outcome {
-        guard var view = view(of: peer), delta.epoch >= view.epoch else { return .ignored }
-        defer { views[peer] = view }
-        // A new history: nothing that is held of the old one counts.
-        if delta.epoch > view.epoch { view = View(epoch: delta.epoch, isLive: view.isLive) }
-        guard !view.isUsable || delta.sequence > view.sequence else { return .ignored }
-        guard view.isUsable, delta.sequence == view.sequence + 1 else {
-            if view.waiting.count < Self.waitingMax { view.waiting[delta.sequence] = delta }
-            return .incomplete(view.request)
+        if early[peer] != nil, early[peer, default: []].count < PeerView.waitingMax {
+            early[peer, default: []].append(delta)
         }
-        Self.advance(&view, by: delta)
-        Self.drain(&view)
-        return outcome(view)
+        guard let view = views[peer], view.isConfirmed else {
+            return begin(with: delta, from: peer)
+        }
+        if delta.epoch < view.position.epoch { return .ignored }
+        if delta.epoch > view.position.epoch { return begin(with: delta, from: peer) }
+        switch views[peer]?.apply(delta) {
+        case .applied: return .applied
+        case .known, nil: return .ignored
+        case .gap: return .behind
+        case .damaged: return .unusable(.damaged)
+        case .full: return .unusable(.full)
+        }
+    }
+
+    /// The first delta of an epoch says by its root whether the digest was empty before.
+    private mutating func begin(with delta: MapDelta, from peer: PeerID) -> Outcome {
+        var fresh = PeerView(epoch: delta.epoch)
+        guard delta.sequence == 1, views[peer] != nil || views.count < Self.peersMax,
+            fresh.apply(delta) == .applied
+        else { return .unusable(.unknown) }
+        fresh.isLive = views[peer]?.isLive ?? true
+        store(fresh, of: peer)
+        return .applied
+    }
+
+    /// A fetch from `peer` begins: deltas that come meanwhile are applied behind its answer.
+    package mutating func beginFetch(from peer: PeerID) {
+        arriving[peer] = []
+        early[peer] = []
+    }
+
+    package mutating func endFetch(from peer: PeerID) {
+        arriving[peer] = nil
+        early[peer] = nil
     }
 
     /// A part of a peer's answer to a request.
+    ///
+    /// The owner's word on itself counts whatever was known before: its sequence may be lower after a crash.
     package mutating func apply(_ answer: DigestPages, from peer: PeerID) -> Outcome {
-        guard var view = view(of: peer), answer.epoch >= view.epoch else { return .ignored }
-        defer { views[peer] = view }
-        if answer.epoch > view.epoch { view = View(epoch: answer.epoch, isLive: view.isLive) }
-        guard answer.isWhole || view.isUsable else { return .incomplete(view.request) }
-        if answer.isFirst { view.arriving = [] }
-        guard view.arriving.count + answer.pages.count <= Self.pagesMax else {
-            view.arriving = []
-            return .ignored
+        var pages = answer.isFirst ? [] : arriving[peer] ?? []
+        guard pages.count + answer.pages.count <= PeerView.pagesMax else {
+            arriving[peer] = []
+            return .unusable(.refused)
         }
-        view.arriving += answer.pages
-        guard answer.isLast else { return .applied }
-        let fresh = view.arriving
-        view.arriving = []
-        // Gossip closed the gap meanwhile: older pages would undo what it brought.
-        guard answer.isWhole || answer.sequence >= view.sequence else { return .ignored }
-        guard Self.take(fresh, at: answer.sequence, isWhole: answer.isWhole, into: &view) else {
-            view = View(epoch: answer.epoch, isLive: view.isLive)
-            return .incomplete(view.request)
+        pages += answer.pages
+        guard answer.isLast else {
+            arriving[peer] = pages
+            return .applied
         }
-        for delta in answer.deltas where delta.epoch == view.epoch && delta.sequence == view.sequence + 1 {
-            Self.advance(&view, by: delta)
+        arriving[peer] = []
+        let outcome = answer.isWhole ? takeWhole(pages, answer, peer) : takeChanges(pages, answer, peer)
+        guard outcome == .applied else { return outcome }
+        for delta in early[peer, default: []].sorted(by: { $0.sequence < $1.sequence })
+        where delta.epoch == answer.position.epoch {
+            _ = views[peer]?.apply(delta)
         }
-        Self.drain(&view)
-        return view.sequence >= answer.sequence ? outcome(view) : .incomplete(DigestRequest(epoch: 0, sequence: 0))
+        return views[peer]?.hasGap == true ? .behind : .applied
     }
 
-    /// What the peer says of its own digest in its load record; finds a lost last delta.
-    package mutating func observe(_ peer: PeerID, epoch: UInt32, sequence: UInt32) -> Outcome {
-        guard epoch > 0, let view = view(of: peer) else { return .ignored }
+    private mutating func takeWhole(_ pages: [DigestPage], _ answer: DigestPages, _ peer: PeerID) -> Outcome {
+        guard views[peer] != nil || views.count < Self.peersMax,
+            pageCount - (views[peer]?.pages.pages.count ?? 0) + pages.count <= Self.pagesMax,
+            var view = PeerView(pages, answer)
+        else { return .unusable(.refused) }
+        view.isLive = views[peer]?.isLive ?? true
+        store(view, of: peer)
+        answers[peer] = nil
+        return .applied
+    }
+
+    private mutating func takeChanges(_ pages: [DigestPage], _ answer: DigestPages, _ peer: PeerID) -> Outcome {
+        guard var view = views[peer], view.position.epoch == answer.position.epoch else {
+            return .unusable(.unknown)
+        }
+        view.isConfirmed = true
+        // Gossip closed the gap meanwhile: older pages would undo what it brought.
+        if view.position.sequence <= answer.position.sequence {
+            if !pages.isEmpty, !view.replace(pages, answer) { return .unusable(.refused) }
+            for delta in answer.deltas where delta.epoch == answer.position.epoch {
+                guard view.apply(delta) != .damaged else { return .unusable(.damaged) }
+            }
+            guard view.position == answer.position || view.position.sequence > answer.position.sequence else {
+                return .unusable(.damaged)
+            }
+        }
+        store(view, of: peer)
+        return .applied
+    }
+
+    private mutating func store(_ view: PeerView, of peer: PeerID) {
+        pageCount += view.pages.pages.count - (views[peer]?.pages.pages.count ?? 0)
         views[peer] = view
-        if view.isUsable, (view.epoch, view.sequence) >= (epoch, sequence) { return .applied }
-        return epoch < view.epoch ? .ignored : .incomplete(view.request)
+    }
+
+    /// Somebody's word on where a digest stands.
+    package mutating func observe(_ position: MapPosition, of owner: PeerID) -> Outcome {
+        guard let view = views[owner] else {
+            guard position.isUntouched, position.epoch > 0, views.count < Self.peersMax else {
+                return .unusable(.unknown)
+            }
+            views[owner] = PeerView(epoch: position.epoch)
+            return .applied
+        }
+        if view.position == position { return .applied }
+        if view.position.isBehind(position) {
+            return view.position.epoch == position.epoch ? .behind : .unusable(.unknown)
+        }
+        let isSamePlace = (view.position.epoch, view.position.sequence) == (position.epoch, position.sequence)
+        return isSamePlace ? .unusable(.damaged) : .ignored
     }
 
     /// A peer that is not live keeps its digest, which is not used until it is back.
     package mutating func setLive(_ peer: PeerID, _ isLive: Bool) { views[peer]?.isLive = isLive }
 
-    package mutating func forget(_ peer: PeerID) { views[peer] = nil }
+    /// The peer runs under a new boot: its digest is not used until that has said where it stands.
+    package mutating func setRestarted(_ peer: PeerID) { views[peer]?.isConfirmed = false }
+
+    package mutating func forget(_ peer: PeerID) {
+        pageCount -= views[peer]?.pages.pages.count ?? 0
+        views[peer] = nil
+        answers[peer] = nil
+        endFetch(from: peer)
+    }
+
+    /// Counts exact answers to questions that the peer's digest caused.
+    ///
+    /// True when it denies so many more than its rate explains that its pages have to be fetched again.
+    package mutating func note(confirmed: Int, denied: Int, by peer: PeerID) -> Bool {
+        var count = answers[peer] ?? Answers()
+        count.confirmed += confirmed
+        count.denied += denied
+        answers[peer] = count
+        guard count.confirmed + count.denied >= Self.judgedAnswers, let rate = views[peer]?.rate.rate else {
+            return false
+        }
+        answers[peer] = nil
+        return Double(count.denied) > (3 * rate + 0.02) * Double(count.confirmed + count.denied)
+    }
 
     // MARK: Questions
 
-    /// The live peers that say they hold `key`, sorted by id.
-    package func holders(of key: CacheKey) -> [PeerID] {
-        let hash = hashKey.hash(key)
-        return views.filter { Self.mayHold($0.value, hash) }.map(\.key).sorted()
+    /// The live peers that say they hold each of `keys`, sorted by id.
+    package func holders(of keys: [CacheKey]) -> [[PeerID]] {
+        let hashes = keys.map(hashKey.hash)
+        var found = [[PeerID]](repeating: [], count: keys.count)
+        for (peer, view) in views where view.isUsable {
+            for index in hashes.indices where view.mayHold(hashes[index]) { found[index].append(peer) }
+        }
+        for index in found.indices where found[index].count > 1 { found[index].sort() }
+        return found
     }
+
+    package func holders(of key: CacheKey) -> [PeerID] { holders(of: [key])[0] }
 
     /// Whether `peer` is live and says that it holds `key`.
     package func mayHold(_ peer: PeerID, _ key: CacheKey) -> Bool {
-        views[peer].map { Self.mayHold($0, hashKey.hash(key)) } ?? false
+        views[peer].map { $0.isUsable && $0.mayHold(hashKey.hash(key)) } ?? false
     }
 
     /// How far the digest of `peer` is known; nil when it cannot be used.
-    package func position(of peer: PeerID) -> DigestRequest? {
-        views[peer].flatMap { $0.isUsable ? $0.request : nil }
+    package func position(of peer: PeerID) -> MapPosition? {
+        views[peer].flatMap { $0.isUsable ? $0.position : nil }
     }
 
-    // MARK: Machinery
-
-    private func view(of peer: PeerID) -> View? { views[peer] ?? (views.count < Self.peersMax ? View() : nil) }
-
-    private static func mayHold(_ view: View, _ hash: UInt64) -> Bool {
-        guard view.isUsable, view.isLive else { return false }
-        let short = MapDelta.truncated(hash)
-        if view.added.contains(short) { return true }
-        guard !view.removed.contains(short) else { return false }
-        return page(of: hash, in: view.pages)?.mayContain(hash) ?? false
+    /// What the digest of `peer` promises, and whether it names only its most valuable keys.
+    package func promise(of peer: PeerID) -> (rate: FalseHitRate, isPartial: Bool)? {
+        views[peer].map { ($0.rate, $0.isPartial) }
     }
 
-    /// The page of sorted, disjoint ones that covers `hash`.
-    private static func page(of hash: UInt64, in pages: [DigestPage]) -> DigestPage? {
-        let place = firstPlace(after: hash, in: pages)
-        return place > 0 && pages[place - 1].prefix.contains(hash) ? pages[place - 1] : nil
-    }
+    /// Digests that can be used.
+    package var usableCount: Int { views.values.count { $0.isUsable } }
 
-    /// Index of the first page that begins behind `hash`.
-    private static func firstPlace(after hash: UInt64, in pages: [DigestPage]) -> Int {
-        var (low, high) = (0, pages.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if pages[middle].prefix.bits <= hash { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
-
-    private static func advance(_ view: inout View, by delta: MapDelta) {
-        view.sequence = delta.sequence
-        for hash in delta.adds {
-            view.added.insert(hash)
-            view.removed.remove(hash)
-        }
-        for hash in delta.removes {
-            view.removed.insert(hash)
-            view.added.remove(hash)
-        }
-    }
-
-    /// Applies the deltas that waited for a gap to close.
-    private static func drain(_ view: inout View) {
-        while let delta = view.waiting.removeValue(forKey: view.sequence + 1) { advance(&view, by: delta) }
-        let sequence = view.sequence
-        view.waiting = view.waiting.filter { $0.key > sequence }
-    }
-
-    private func outcome(_ view: View) -> Outcome {
-        if view.added.count + view.removed.count > Self.changesMax {
-            return .incomplete(DigestRequest(epoch: 0, sequence: 0))
-        }
-        return view.waiting.isEmpty ? .applied : .incomplete(view.request)
-    }
-
-    /// Puts fresh pages in the place of those they overlap; false unless the result covers every hash once.
-    private static func take(_ fresh: [DigestPage], at sequence: UInt32, isWhole: Bool, into view: inout View) -> Bool {
-        // Deltas alone follow in the same answer.
-        guard isWhole || !fresh.isEmpty else { return true }
-        let sorted = fresh.sorted { ($0.prefix.bits, $0.prefix.depth) < ($1.prefix.bits, $1.prefix.depth) }
-        let kept = isWhole ? [] : view.pages.filter { !overlaps($0.prefix, sorted) }
-        let all = (kept + sorted).sorted { $0.prefix.bits < $1.prefix.bits }
-        guard covers(all) else { return false }
-        view.pages = all
-        let shift: UInt64 = 64 - MapDelta.hashBits
-        view.added = isWhole ? [] : view.added.filter { page(of: $0 << shift, in: sorted) == nil }
-        view.removed = isWhole ? [] : view.removed.filter { page(of: $0 << shift, in: sorted) == nil }
-        view.isUsable = true
-        view.sequence = sequence
-        return true
-    }
-
-    private static func overlaps(_ prefix: DigestPrefix, _ sorted: [DigestPage]) -> Bool {
-        let place = firstPlace(after: prefix.last, in: sorted)
-        return place > 0 && sorted[place - 1].prefix.overlaps(prefix)
-    }
-
-    /// Whether sorted pages cover the hash space without gap or overlap.
-    private static func covers(_ pages: [DigestPage]) -> Bool {
-        var next: UInt64? = 0
-        for page in pages {
-            guard page.prefix.bits == next else { return false }
-            let (end, overflow) = page.prefix.last.addingReportingOverflow(1)
-            next = overflow ? nil : end
-        }
-        return next == nil
-    }
+    func request(to peer: PeerID) -> DigestRequest { views[peer]?.request ?? .everything }
 }

@@ -18,8 +18,18 @@ package struct HaveRequest: Hashable, Sendable {
         self.keys = keys
     }
 
+    /// Keys that fit a datagram with so many bytes for the request.
+    package static func keysPerDatagram(bytes: Int) -> Int {
+        max(0, min(keysPerDatagramMax, (bytes - headerBytesMax) / Digest.byteCount))
+    }
+
+    private static let headerBytesMax = 4 + 2
+
+    /// Encoded size in bytes, at most.
+    var byteCount: Int { Self.headerBytesMax + keys.count * Digest.byteCount }
+
     package func encoded() -> [UInt8] {
-        var writer = ByteWriter(capacity: 16 + keys.count * Digest.byteCount)
+        var writer = ByteWriter(capacity: byteCount)
         writer.append(number)
         writer.appendVarint(keys.count)
         for key in keys { writer.append(contentsOf: key.digest.bytes) }

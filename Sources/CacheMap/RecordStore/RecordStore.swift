@@ -228,6 +228,27 @@ package final class RecordStore: Sendable {
         try rows("SELECT key FROM records UNION SELECT alias FROM aliases ORDER BY 1").compactMap { $0.first?.cacheKey }
     }
 
+    /// All keys under which something is found, aliases too, with what their results are worth.
+    package func mapEntries() throws(RecordStoreError) -> [MapEntry] {
+        try rows(
+            """
+            SELECT key, cost, last_used FROM records UNION ALL
+            SELECT alias, cost, last_used FROM aliases JOIN records ON records.key = aliases.key
+            """
+        ).compactMap { row in
+            guard let key = row[0].cacheKey, case .real(let cost) = row[1], case .integer(let lastUsed) = row[2] else {
+                return nil
+            }
+            return MapEntry(key: key, cost: cost, lastUsed: lastUsed)
+        }
+    }
+
+    /// The other keys of the record of `key`, ascending.
+    package func aliases(of key: CacheKey) throws(RecordStoreError) -> [CacheKey] {
+        try rows("SELECT alias FROM aliases WHERE key = ? ORDER BY alias", [key.value])
+            .compactMap { $0.first?.cacheKey }
+    }
+
     /// The records that were used longest ago, at most `count`: what `prune` looks at.
     package func leastRecentlyUsed(_ count: Int) throws(RecordStoreError) -> [CacheRecord] {
         try flush()

@@ -50,6 +50,7 @@ struct ConfigurationFile {
                     [
                         "name": .clusterName, "node-name": .name, "bind": .bind, "advertise": .advertise,
                         "join": .join, "key-file": .clusterKeyFile, "slots": .slots, "labels": .label,
+                        "map-budget": .mapBudget,
                     ])
             default: unknown([key])
             }

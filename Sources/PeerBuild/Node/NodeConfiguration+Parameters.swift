@@ -23,6 +23,7 @@ extension NodeConfiguration {
         parameters.join = join
         parameters.clusterName = clusterName
         parameters.slots = slots ?? ProcessInfo.processInfo.activeProcessorCount
+        parameters.mapBudget = mapBudget
         parameters.labels = labels
         parameters.platforms = platforms.isEmpty ? [.host] : platforms
         parameters.registries = registries.mapValues { settings in

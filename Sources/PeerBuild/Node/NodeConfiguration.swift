@@ -50,6 +50,11 @@ struct NodeConfiguration: Sendable, Hashable {
     /// Bytes of layers and blobs that are kept at most; nil means no limit.
     var cacheBytesMax: Int64?
 
+    /// Bytes of the digest that tells other nodes which results are here.
+    var mapBudget = 64_000
+    /// A page; and what a peer keeps of one node.
+    static let mapBudgetRange: ClosedRange<Int64> = 1_000...4_000_000
+
     init(name: String) { self.name = name }
 }
 

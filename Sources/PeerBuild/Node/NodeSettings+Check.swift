@@ -73,6 +73,14 @@ extension NodeSettings {
                 result.cacheBytesMax = SizeArgument(argument: text)?.bytes
                 if result.cacheBytesMax == nil { fault(.cacheBytesMax, text, "must be a size such as 20GB") }
             }
+            if let text = text(.mapBudget) {
+                let range = NodeConfiguration.mapBudgetRange
+                if let bytes = SizeArgument(argument: text)?.bytes, range.contains(bytes) {
+                    result.mapBudget = Int(bytes)
+                } else {
+                    fault(.mapBudget, text, "must be a size from \(range.lowerBound) to \(range.upperBound) bytes")
+                }
+            }
         }
 
         private mutating func readLists(_ result: inout NodeConfiguration) {

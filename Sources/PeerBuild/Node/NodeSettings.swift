@@ -13,6 +13,7 @@ struct NodeSettings: Sendable {
         case entitlement = "allow-insecure-entitlement"
         case cacheBytesMax = "cache-max"
         case noNewPrivileges = "no-new-privileges"
+        case mapBudget = "map-budget"
 
         /// The environment variable that sets it; lists are comma separated.
         var variable: String {

@@ -1,105 +1,268 @@
 internal import CacheMap
 internal import ClusterModel
+internal import Foundation
 internal import Gossip
 internal import Logging
 
-/// Keeps this node's cache-map digest and its view of the peers': deltas by gossip, pages by stream.
+/// Drives the cache map: records and datagrams of gossip, streams and a timer in, effects out.
 actor CacheMapShell {
-    private var own: CacheMapDigest
-    private var peers: PeerDigests
+    /// What this node says when it is asked for exact keys.
+    typealias Answerer = @Sendable (HaveRequest) async -> HaveAnswer
+
+    /// What goes to the membership, in the order of the effects.
+    private enum Outgoing: Sendable {
+        case publish([UInt8], isUrgent: Bool)
+        case direct([UInt8], PeerID)
+        case root(UInt32)
+    }
+
+    private static let fetchLimit = Duration.seconds(60)
+    private static let timer = "cache-map-timer"
+    /// Messages on their way to the membership, which takes them within milliseconds.
+    private static let outgoingMax = 16_384
+
+    private var exchange: MapExchange
+    private var questions: HaveQuestions
     private let cluster: ClusterShell
     private let jobs: Jobs
+    private let savePath: String
     private let logger: Logger
+    private let origin: ContinuousClock.Instant
     private let loadChanged: @Sendable () async -> Void
-    /// Peers whose digest is being fetched: one request each at a time.
-    private var fetching: Set<PeerID> = []
+    private var answerer: Answerer?
+    private let (outgoing, outgoingFeed) = AsyncStream.makeStream(
+        of: Outgoing.self, bufferingPolicy: .bufferingOldest(outgoingMax))
 
     init(
-        own: CacheMapDigest, peers: PeerDigests, cluster: ClusterShell, jobs: Jobs, logger: Logger,
-        loadChanged: @escaping @Sendable () async -> Void
+        exchange: MapExchange, questions: HaveQuestions, cluster: ClusterShell, jobs: Jobs, savePath: String,
+        origin: ContinuousClock.Instant, logger: Logger, loadChanged: @escaping @Sendable () async -> Void
     ) {
-        self.own = own
-        self.peers = peers
+        self.exchange = exchange
+        self.questions = questions
         self.cluster = cluster
         self.jobs = jobs
+        self.savePath = savePath
+        self.origin = origin
         self.logger = logger
         self.loadChanged = loadChanged
     }
 
-    /// How others find out that they miss a delta: rides in the load record.
-    var position: (epoch: UInt32, sequence: UInt32, count: Int) { (own.epoch, own.sequence, own.count) }
+    private var now: MonotonicInstant { MonotonicInstant(nanoseconds: (ContinuousClock.now - origin).nanoseconds) }
+
+    /// Starts what goes on until the jobs are stopped; `answerer` is asked by peers.
+    func start(_ answerer: @escaping Answerer) {
+        self.answerer = answerer
+        outgoingFeed.yield(.root(exchange.mapRoot))
+        jobs.start { [outgoing, cluster] in
+            for await item in outgoing {
+                switch item {
+                case .publish(let bytes, let isUrgent): await cluster.publish(bytes, isUrgent: isUrgent)
+                case .direct(let bytes, let peer): await cluster.sendDirect(bytes, to: peer)
+                case .root(let root): await cluster.setMapRoot(root)
+                }
+            }
+        }
+    }
+
+    // MARK: View
+
+    /// Where this node's digest stands; rides in its holdings.
+    var position: (epoch: UInt32, sequence: UInt32, count: Int) {
+        (exchange.own.epoch, exchange.own.sequence, exchange.own.count)
+    }
+
+    var counters: MapCounters { exchange.counters }
 
     /// Peers that say they hold the key; each has to be asked.
-    func holders(of key: CacheKey) -> [PeerID] { peers.holders(of: key) }
+    func holders(of key: CacheKey) -> [PeerID] { exchange.digests.holders(of: key) }
+
+    // MARK: Own keys
 
     /// Announces keys whose records are durable.
-    func add(_ keys: [CacheKey]) async {
-        for key in keys { own.add(key) }
-        await publish()
-    }
-
-    /// Takes keys back, before their records are deleted.
-    func remove(_ keys: [CacheKey]) async {
-        for key in keys { own.remove(key) }
-        await publish()
-    }
-
-    private func publish() async {
-        for delta in own.flush() { await cluster.publish(DigestMessage.delta(delta).encoded()) }
+    func add(_ entries: [MapEntry]) async {
+        handle(.added(entries))
         await loadChanged()
     }
 
-    /// A user record of gossip.
-    func received(_ record: [UInt8], from peer: PeerID) {
-        do {
-            guard case .delta(let delta) = try DigestMessage(decoding: record) else { return }
-            follow(peers.apply(delta, from: peer), peer)
-        } catch {
-            logger.debug("a malformed cache announcement", metadata: ["from": "\(peer)", "error": "\(error)"])
-        }
+    /// Takes keys back, a protocol period or more before their records are deleted.
+    func remove(_ keys: [CacheKey]) async {
+        handle(.removed(keys))
+        await loadChanged()
     }
+
+    // MARK: Cluster
+
+    func received(_ record: [UInt8], from peer: PeerID) { handle(.delivered(record, from: peer)) }
+    func receivedDirect(_ record: [UInt8], from peer: PeerID) { handle(.direct(record, from: peer)) }
+    func rootDiffers(_ peer: PeerID) { handle(.rootDiffers(peer)) }
 
     func memberChanged(_ change: MemberChange, clusterSize: Int) {
-        let peer = change.member.id
-        guard peer != cluster.selfID else { return }
-        own.setClusterSize(clusterSize)
-        peers.setLive(peer, change.member.isUp)
-        guard change.member.isUp else { return }
-        let load = change.member.load
-        follow(peers.observe(peer, epoch: load.cacheMapEpoch, sequence: load.cacheMapSequence), peer)
+        guard change.member.id != cluster.selfID else { return }
+        handle(
+            .member(
+                change.member.id, isLive: change.member.isUp, bootID: change.member.bootID, clusterSize: clusterSize))
     }
 
-    private func follow(_ outcome: PeerDigests.Outcome, _ peer: PeerID) {
-        guard case .incomplete(let request) = outcome, fetching.insert(peer).inserted else { return }
-        jobs.start { await self.fetch(request, from: peer) }
+    /// Serves a peer that lacks a part of what this node knows.
+    nonisolated func serve(_ stream: any PeerStream) async throws {
+        guard let message = try await stream.receive() else { return }
+        guard let parts = await answer(message) else {
+            throw PeerCallError.malformed("a digest message of the wrong kind")
+        }
+        for part in parts { try await stream.send(part) }
+        await stream.finish()
     }
 
-    private func fetch(_ request: DigestRequest, from peer: PeerID) async {
-        defer { fetching.remove(peer) }
-        do {
-            let stream = try await cluster.open(.digests, to: peer)
-            defer { stream.reset() }
-            try await stream.send(DigestMessage.request(request).encoded())
-            await stream.finish()
-            while let message = try await stream.receive() {
-                guard case .pages(let pages) = try DigestMessage(decoding: message) else {
-                    throw PeerCallError.malformed("a digest message of the wrong kind")
-                }
-                _ = peers.apply(pages, from: peer)
-                if pages.isLast { break }
+    private func answer(_ message: [UInt8]) -> [[UInt8]]? {
+        var answer: [[UInt8]]?
+        for effect in exchange.handle(.requested(token: 0, message), at: now) {
+            if case .answer(_, let parts) = effect { answer = parts } else { perform(effect) }
+        }
+        return answer
+    }
+
+    // MARK: Exact questions
+
+    /// The exact word of `peer` on a key, by a datagram that many questions share; nil when none came in time.
+    func ask(_ key: CacheKey, at peer: PeerID) async -> HaveQuestions.Answer? {
+        await withCheckedContinuation { continuation in
+            guard questions.add(key, peer, continuation) else { return }
+            // The solver asks for many keys in one turn: they go together.
+            jobs.start {
+                await Task.yield()
+                await self.sendQuestions(to: peer)
             }
-        } catch {
-            // The peer's next load record shows the gap again.
-            logger.debug("a cache digest could not be fetched", metadata: ["from": "\(peer)", "error": "\(error)"])
         }
     }
 
-    /// Serves a peer that lacks a part of this node's digest.
-    nonisolated func serve(_ stream: any PeerStream) async throws {
-        guard let message = try await stream.receive(),
-            case .request(let request) = try DigestMessage(decoding: message)
-        else { throw PeerCallError.malformed("a digest message of the wrong kind") }
-        for part in await own.answer(request) { try await stream.send(DigestMessage.pages(part).encoded()) }
-        await stream.finish()
+    private func sendQuestions(to peer: PeerID) {
+        perform(questions.send(to: peer, at: now))
+    }
+
+    private func perform(_ effects: [HaveExchange.Effect]) {
+        for effect in effects {
+            switch effect {
+            case .send(let request, let peer):
+                outgoingFeed.yield(.direct(DigestMessage.have(request).encoded(), peer))
+                wakeForAnswer()
+            case .answered(let id, let answer, let peer):
+                let (confirmed, denied) = questions.finish(id, answer)
+                handle(.answered(peer, confirmed: confirmed, denied: denied))
+            case .unanswered(let id, _): questions.giveUp(id)
+            }
+        }
+    }
+
+    private func wakeForAnswer() {
+        jobs.start {
+            do {
+                try await Task.sleep(for: HaveExchange.answerLimit)
+            } catch {
+                // The node stops: who waits is answered all the same.
+            }
+            await self.expireQuestions()
+        }
+    }
+
+    private func expireQuestions() { perform(questions.expire(at: now)) }
+
+    private func answer(_ request: HaveRequest, to peer: PeerID) {
+        guard let answerer else { return }
+        jobs.start {
+            let answer = await answerer(request)
+            await self.send(answer, to: peer)
+        }
+    }
+
+    private func send(_ answer: HaveAnswer, to peer: PeerID) {
+        outgoingFeed.yield(.direct(DigestMessage.haveAnswer(answer).encoded(), peer))
+    }
+
+    // MARK: Effects
+
+    private func handle(_ event: MapExchange.Event) {
+        for effect in exchange.handle(event, at: now) { perform(effect) }
+    }
+
+    private func perform(_ effect: MapExchange.Effect) {
+        switch effect {
+        case .publish(let bytes, let isUrgent): outgoingFeed.yield(.publish(bytes, isUrgent: isUrgent))
+        case .direct(let bytes, let peer): outgoingFeed.yield(.direct(bytes, peer))
+        case .rootChanged(let root): outgoingFeed.yield(.root(root))
+        case .fetch(let id, let peer, let message):
+            jobs.start(Self.name(id)) { await self.fetch(id, from: peer, message) }
+        case .abandon(let id): jobs.cancel(Self.name(id))
+        case .answer: break
+        case .save(let position): save(position)
+        case .wake(let instant): wake(at: instant)
+        case .asked(let request, let peer): answer(request, to: peer)
+        case .answered(let answer, let peer): perform(questions.answered(answer, by: peer))
+        case .notice(let notice): log(notice)
+        }
+    }
+
+    private static func name(_ id: MapExchange.FetchID) -> String { "cache-map-fetch-\(id.rawValue)" }
+
+    private func fetch(_ id: MapExchange.FetchID, from peer: PeerID, _ message: [UInt8]) async {
+        do {
+            try await withDeadline(Self.fetchLimit, timeout: PeerCallError.timedOut(service: "digests", peer)) {
+                let stream = try await self.cluster.open(.digests, to: peer)
+                try await withTaskCancellationHandler {
+                    defer { stream.reset() }
+                    try await stream.send(message)
+                    await stream.finish()
+                    while let part = try await stream.receive() { await self.fetched(id, part) }
+                } onCancel: {
+                    stream.reset()
+                }
+            }
+        } catch {
+            logger.debug("a cache digest could not be fetched", metadata: ["from": "\(peer)", "error": "\(error)"])
+        }
+        handle(.fetchEnded(id))
+    }
+
+    private func fetched(_ id: MapExchange.FetchID, _ part: [UInt8]) { handle(.fetched(id, part)) }
+
+    private func wake(at instant: MonotonicInstant) {
+        let deadline = origin + .nanoseconds(instant.nanoseconds)
+        jobs.cancel(Self.timer)
+        jobs.start(Self.timer) {
+            do {
+                try await Task.sleep(until: deadline, clock: .continuous)
+                await self.woke()
+            } catch {
+                // Another wake replaced this one.
+            }
+        }
+    }
+
+    private func woke() { handle(.timer) }
+
+    private func save(_ position: SavedPosition) {
+        do {
+            try Data(position.encoded()).write(to: URL(fileURLWithPath: savePath), options: .atomic)
+        } catch {
+            // The next start begins a new epoch, which costs a fetch by each peer.
+            logger.warning("the cache map's position is not written", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// What the last run wrote down; nil begins a new epoch.
+    static func saved(_ path: String) -> SavedPosition? {
+        FileManager.default.contents(atPath: path).flatMap { try? SavedPosition(decoding: [UInt8]($0)) }
+    }
+
+    private func log(_ notice: MapNotice) {
+        switch notice {
+        case .malformed(let peer, let error):
+            logger.debug("a malformed cache announcement", metadata: ["from": "\(peer)", "error": "\(error)"])
+        case .refused(let peer):
+            logger.debug("a cache digest without its pages, or with too many", metadata: ["from": "\(peer)"])
+        case .damaged(let peer):
+            logger.info("a cache digest is fetched again: it is not its owner's", metadata: ["of": "\(peer)"])
+        case .unreliable(let peer):
+            logger.info("a cache digest is fetched again: too much of it was denied", metadata: ["of": "\(peer)"])
+        }
     }
 }

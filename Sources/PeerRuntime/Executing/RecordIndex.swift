@@ -19,6 +19,7 @@ final class RecordIndex: Sendable {
     private let dialer: any PeerDialer
     private let counters: RuntimeCounters
     private let logger: Logger
+    private let leases = Mutex(LeaseTable())
 
     init(
         store: RecordStore, snapshots: SnapshotStore, digests: CacheMapShell, dialer: any PeerDialer,
@@ -42,8 +43,38 @@ final class RecordIndex: Sendable {
             return nil
         }
         guard let record, holdsAll(record.outputs) else { return nil }
+        let layers = Self.layers(of: record.outputs)
+        guard leases.withLock({ leases in !layers.contains { leases.isCondemned($0.id) } }) else { return nil }
         return FoundRecord(
             canonicalKey: record.canonicalKey, result: VertexResult(outputs: record.outputs, holders: [dialer.selfID]))
+    }
+
+    private static func layers(of outputs: [LayerChain?]) -> [LayerDescriptor] {
+        outputs.compactMap(\.self).flatMap(\.layers)
+    }
+
+    /// This node's own record for a peer, and the bytes of its layers; they stay here for the lifetime of a lease.
+    func lease(_ key: CacheKey) -> (record: FoundRecord, bytes: UInt64)? {
+        guard let record = local(key) else { return nil }
+        let layers = Self.layers(of: record.result.outputs)
+        guard leases.withLock({ $0.grant(layers.map(\.id), at: Self.now) }) else { return nil }
+        do {
+            try store.touch(key, at: BuildProgress.now() / 1_000_000_000)
+        } catch {
+            logger.debug("a time of use is not noted", metadata: ["key": "\(key)", "error": "\(error)"])
+        }
+        return (record, UInt64(clamping: layers.reduce(0) { $0 + $1.bytes }))
+    }
+
+    /// Begins the collection of those layers on which no peer has a lease: their records are not found any more.
+    func condemn(_ layers: [Digest]) -> [Digest] { leases.withLock { $0.condemn(layers, at: Self.now) } }
+
+    /// Ends the collection, whatever came of it.
+    func finishCollection(of layers: [Digest]) { leases.withLock { $0.finish(layers) } }
+
+    private static let origin = ContinuousClock.now
+    private static var now: MonotonicInstant {
+        MonotonicInstant(nanoseconds: (ContinuousClock.now - origin).nanoseconds)
     }
 
     private func holdsAll(_ outputs: [LayerChain?]) -> Bool {
@@ -60,16 +91,20 @@ final class RecordIndex: Sendable {
         if let record = local(key) { return record }
         let peers = await digests.holders(of: key).filter(dialer.isLive).prefix(Self.askedMax)
         guard !peers.isEmpty else { return nil }
-        return await withTaskGroup(of: FoundRecord?.self) { group in
-            for peer in peers { group.addTask { await self.confirm(key, at: peer) } }
-            for await record in group {
-                if let record {
-                    group.cancelAll()
-                    return record
-                }
-            }
-            return nil
+        let answers = await withTaskGroup(of: (peer: PeerID, answer: HaveQuestions.Answer?).self) { group in
+            for peer in peers { group.addTask { (peer, await self.digests.ask(key, at: peer)) } }
+            return await group.reduce(into: []) { $0.append($1) }
         }
+        // The least busy of those who have it gives the record; those that did not answer in time are asked by stream.
+        let denied = answers.count { $0.answer != nil && $0.answer?.bytes == nil }
+        counters.add(\.bloomHits, UInt64(denied))
+        counters.add(\.bloomHitsDenied, UInt64(denied))
+        let candidates = answers.filter { $0.answer?.bytes != nil || $0.answer == nil }
+            .sorted { ($0.answer?.load ?? .max, $0.peer) < ($1.answer?.load ?? .max, $1.peer) }
+        for candidate in candidates {
+            if let record = await confirm(key, at: candidate.peer) { return record }
+        }
+        return nil
     }
 
     /// The peer's own word on a key; nil also when it does not answer.
@@ -96,12 +131,12 @@ final class RecordIndex: Sendable {
                 key: key, canonicalKey: record.canonicalKey, outputs: record.result.outputs, created: now,
                 lastUsed: now,
                 cost: cost, description: name), aliases: aliases)
-        await digests.add([key] + aliases)
+        await digests.add(([key] + aliases).map { MapEntry(key: $0, cost: cost, lastUsed: now) })
     }
 
     /// Lets a record that is here be found under one more key.
     func add(alias: CacheKey, to key: CacheKey) async throws {
-        guard try store.addAlias(alias, to: key) else { return }
-        await digests.add([alias])
+        guard try store.addAlias(alias, to: key), let record = try store.record(for: key) else { return }
+        await digests.add([MapEntry(key: alias, cost: record.cost, lastUsed: record.lastUsed)])
     }
 }

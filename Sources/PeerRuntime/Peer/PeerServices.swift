@@ -64,11 +64,20 @@ struct PeerServices: Sendable {
         guard request.keys.count <= Self.keysMax else { throw PeerCallError.malformed("\(request.keys.count) keys") }
         var response = Peerbuild_Peer_V1_HaveResponse()
         for bytes in request.keys {
-            let record = records.local(CacheKey(try PeerMessage.digest(bytes)))
-            response.records.append(record.map(PeerMessage.record) ?? Peerbuild_Peer_V1_Record())
+            let leased = records.lease(CacheKey(try PeerMessage.digest(bytes)))
+            response.records.append(leased.map { PeerMessage.record($0.record) } ?? Peerbuild_Peer_V1_Record())
         }
         try await stream.send(response)
         await stream.finish()
+    }
+
+    /// A question by datagram.
+    func answer(_ request: HaveRequest) -> HaveAnswer {
+        let load = slots.current
+        return HaveAnswer(
+            number: request.number, sizes: request.keys.map { records.lease($0)?.bytes },
+            leaseMilliseconds: UInt32(LeaseTable.lifetime.nanoseconds / 1_000_000),
+            running: UInt16(clamping: load.running), queued: UInt16(clamping: load.queued))
     }
 
     private func offer(_ stream: any PeerStream) async throws {
