@@ -1,13 +1,12 @@
 internal import ClusterModel
 
-/// Datagrams: a header, then records of type (1 byte), length (varint) and body.
+/// Datagrams: records of type (1 byte), length (varint) and body.
 ///
-/// Unknown types are skipped, so that
-/// records can be added; the version changes only for the header.
+/// Who sent them and under which boot says the seal around them, which also has the version of all this. Unknown types
+/// are skipped, so that records can be added.
 enum Codec {
+    /// Of state messages.
     static let version: UInt8 = 1
-    /// Version, sender's id and boot id.
-    static let headerBytes = 17
     /// Type and two bytes of length.
     static let frameBytesMax = 3
     /// Records of one datagram that are looked at; more are dropped with the datagram.
@@ -15,18 +14,8 @@ enum Codec {
     /// Records that make this node send something each; the rest of the kind is ignored (SWIM has no such bound, a
     /// reflected or hostile datagram would be amplified).
     static let questionsMax = 8
-
-    struct Datagram: Hashable, Sendable {
-        var sender: PeerID
-        var bootID: UInt64
-        var records: [Record]
-    }
-
-    static func encodeHeader(sender: PeerID, bootID: UInt64, into writer: inout ByteWriter) {
-        writer.append(version)
-        writer.append(sender.rawValue)
-        writer.append(bootID)
-    }
+    /// Ages are sent in hundredths of a second; 655 s and more look alike.
+    private static let ageUnitNanoseconds: Int64 = 10_000_000
 
     /// The record with its frame.
     static func encode(_ record: Record) -> [UInt8] {
@@ -38,17 +27,11 @@ enum Codec {
         return writer.bytes
     }
 
-    static func encode(_ datagram: Datagram) -> [UInt8] {
-        var writer = ByteWriter(capacity: 512)
-        encodeHeader(sender: datagram.sender, bootID: datagram.bootID, into: &writer)
-        for record in datagram.records { writer.append(contentsOf: encode(record)) }
-        return writer.bytes
-    }
+    static func encode(_ records: [Record]) -> [UInt8] { records.flatMap { encode($0) } }
 
-    static func decode(_ bytes: [UInt8]) throws(CodecError) -> Datagram {
+    static func decode(_ bytes: [UInt8]) throws(CodecError) -> [Record] {
         var reader = ByteReader(bytes)
-        guard try reader.read(UInt8.self) == version else { throw .invalid(field: "version") }
-        var datagram = Datagram(sender: PeerID(rawValue: try reader.read()), bootID: try reader.read(), records: [])
+        var records: [Record] = []
         var seen = 0
         while reader.remaining > 0 {
             seen += 1
@@ -56,25 +39,25 @@ enum Codec {
             let type: UInt8 = try reader.read()
             var body = try reader.readNested("record", limit: 65_507)
             guard let known = RecordType(rawValue: type) else { continue }
-            datagram.records.append(try decodeBody(of: known, from: &body))
+            records.append(try decodeBody(of: known, from: &body))
             try body.finish()
         }
-        return datagram
+        return records
     }
 
     private enum RecordType: UInt8 {
-        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user
+        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct
     }
 
     private static func encodeBody(_ record: Record, into writer: inout ByteWriter) -> RecordType {
         switch record {
-        case .ping(let subject, let pulse):
-            writer.append(subject.rawValue)
+        case .ping(let pulse):
             pulse.encode(into: &writer)
             return .ping
-        case .ack(let incarnation, let pulse):
+        case .ack(let incarnation, let pulse, let seenAt):
             writer.append(incarnation)
             pulse.encode(into: &writer)
+            if let seenAt { writer.append(seenAt) }
             return .ack
         case .indirectProbe(let number, let subject):
             writer.append(number)
@@ -98,9 +81,10 @@ enum Codec {
             case .dead: return .dead
             case .left: return .left
             }
-        case .load(let id, let bootID, let load):
+        case .load(let id, let bootID, let load, let age):
             writer.append(id.rawValue)
             writer.append(bootID)
+            writer.append(UInt16(clamping: age.nanoseconds / ageUnitNanoseconds))
             load.encode(into: &writer)
             return .load
         case .user(let user):
@@ -109,13 +93,23 @@ enum Codec {
             writer.append(user.sequence)
             writer.append(contentsOf: user.bytes)
             return .user
+        case .holdings(let holdings):
+            holdings.encode(into: &writer)
+            return .holdings
+        case .direct(let bytes):
+            writer.append(contentsOf: bytes)
+            return .direct
         }
     }
 
     private static func decodeBody(of type: RecordType, from reader: inout ByteReader) throws(CodecError) -> Record {
         switch type {
-        case .ping: return .ping(subject: PeerID(rawValue: try reader.read()), try Pulse(from: &reader))
-        case .ack: return .ack(incarnation: try reader.read(), try Pulse(from: &reader))
+        case .ping: return .ping(try Pulse(from: &reader))
+        case .ack:
+            let incarnation: UInt32 = try reader.read()
+            let pulse = try Pulse(from: &reader)
+            return .ack(
+                incarnation: incarnation, pulse, seenAt: reader.remaining > 0 ? try reader.readAddress() : nil)
         case .indirectProbe:
             return .indirectProbe(number: try reader.read(), subject: PeerID(rawValue: try reader.read()))
         case .vouch: return .vouch(number: try reader.read(), bootID: try reader.read(), incarnation: try reader.read())
@@ -125,7 +119,11 @@ enum Codec {
         case .dead: return .claim(try decodeClaim(.dead, from: &reader))
         case .left: return .claim(try decodeClaim(.left, from: &reader))
         case .load:
-            return .load(PeerID(rawValue: try reader.read()), bootID: try reader.read(), try LoadRecord(from: &reader))
+            let id = PeerID(rawValue: try reader.read())
+            let bootID: UInt64 = try reader.read()
+            let age: UInt16 = try reader.read()
+            return .load(
+                id, bootID: bootID, try LoadRecord(from: &reader), age: .nanoseconds(Int64(age) * ageUnitNanoseconds))
         case .user:
             let origin = PeerID(rawValue: try reader.read())
             let bootID: UInt64 = try reader.read()
@@ -135,6 +133,12 @@ enum Codec {
             }
             let bytes = try reader.read(count: reader.remaining)
             return .user(UserRecord(origin: origin, bootID: bootID, sequence: sequence, bytes: bytes))
+        case .holdings: return .holdings(try Holdings(from: &reader))
+        case .direct:
+            guard reader.remaining > 0, reader.remaining <= Membership.userRecordBytesMax else {
+                throw .outOfRange(field: "direct record")
+            }
+            return .direct(try reader.read(count: reader.remaining))
         }
     }
 

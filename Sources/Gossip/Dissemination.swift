@@ -29,6 +29,8 @@ struct Dissemination: Sendable {
     static let pushRounds = 3
     static let pushDelay: Duration = .milliseconds(15)
     static let pushInterval: Duration = .milliseconds(40)
+    /// Records that are not urgent wait this long for company.
+    static let batchDelay: Duration = .milliseconds(250)
     /// Datagrams to one member in one round.
     static let pushDatagramsMax = 4
     /// User records that wait; the oldest leave first.

@@ -9,7 +9,7 @@ package struct GossipConfiguration: Sendable {
     /// Largest UDP payload, sealed, in bytes; 512 works.
     package var packetLimit = 1_200
     /// What the seal adds to a datagram, in bytes.
-    package var sealOverheadBytes = 64
+    package var sealOverheadBytes = 44
     /// Unix time minus the monotonic clock: lets all nodes number the periods alike (see `ProbeSchedule`).
     package var wallClockOffset: Duration = .zero
     /// Shortest time from an accusation to the last probe before a verdict, in periods.

@@ -25,6 +25,13 @@ struct JoinSchedule: Sendable {
     private var cursor = 0
     private var rounds = 0
     private(set) var rememberedNextAt: MonotonicInstant?
+    /// When the seeds' names are looked up without any other cause.
+    private var nextLookUpAt: MonotonicInstant?
+    /// Looking up since; no answer by `lookUpLimit` is taken for the old answer.
+    private var lookUpDeadline: MonotonicInstant?
+    private var vainLookUps = 0
+
+    static let lookUpLimit: Duration = .seconds(5)
 
     init(remembered: [MemberSnapshot], own: PeerID) {
         self.remembered = remembered.filter { $0.id != own }.prefix(Self.rememberedMax).map(\.address)
@@ -38,11 +45,33 @@ struct JoinSchedule: Sendable {
         }
         seeds = kept
         if rememberedNextAt == nil, !remembered.isEmpty { rememberedNextAt = now }
+        if nextLookUpAt == nil { nextLookUpAt = now + (seeds.isEmpty ? Self.backOffMin : Self.backOffMax) }
+    }
+
+    /// Whether the names are to be looked up now; a yes counts as begun.
+    mutating func wantsLookUp(at now: MonotonicInstant, hasDue: Bool, random: inout SplitMix64) -> Bool {
+        guard lookUpDeadline == nil, hasDue || nextLookUpAt.map({ $0 <= now }) == true else { return false }
+        lookUpDeadline = now + Self.lookUpLimit
+        nextLookUpAt = now + Self.backOff(failures: seeds.isEmpty ? vainLookUps + 1 : 6, random: &random)
+        if seeds.isEmpty { vainLookUps += 1 }
+        return true
+    }
+
+    mutating func lookedUp(at now: MonotonicInstant) {
+        lookUpDeadline = nil
+        if !seeds.isEmpty { vainLookUps = 0 }
+    }
+
+    /// Whether the resolver was silent for too long: the addresses known are tried.
+    mutating func gaveUpLookUp(at now: MonotonicInstant) -> Bool {
+        guard let deadline = lookUpDeadline, deadline <= now else { return false }
+        lookUpDeadline = nil
+        return true
     }
 
     var nextAt: MonotonicInstant? {
-        let soonest = seeds.filter { !$0.isAsking }.map(\.nextAt).min()
-        return [soonest, rememberedNextAt].compactMap(\.self).min()
+        let tries = lookUpDeadline ?? seeds.filter { !$0.isAsking }.map(\.nextAt).min()
+        return [tries, lookUpDeadline == nil ? nextLookUpAt : nil, rememberedNextAt].compactMap(\.self).min()
     }
 
     /// The seeds whose time has come; the caller says per seed whether it is asked.

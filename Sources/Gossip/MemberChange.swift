@@ -20,6 +20,10 @@ package struct MemberChange: Hashable, Sendable {
         case left
         /// Load record changed.
         case load
+        /// Holdings changed.
+        case holdings
+        /// Its condition changed: stalled, reached by streams only, or well again.
+        case condition
     }
 }
 
@@ -35,6 +39,10 @@ package enum GossipNotice: Hashable, Sendable {
     case loopWasLate(Duration)
     /// User records left the queue unsent because it was full.
     case userRecordsDropped(Int)
+    /// Members see this node's datagrams come from this address, which is none of those that it advertises.
+    case advertisedAddressDiffers(seenAt: PeerAddress)
+    /// This node's datagrams do not get through; streams do.
+    case datagramsBlocked
     /// A datagram or state message that no member writes; dropped.
     case malformed(from: PeerAddress?, CodecError)
 }

@@ -5,6 +5,8 @@ package struct MemberMetadata: Hashable, Sendable {
     package var name: String
     /// Where others reach it, for datagrams and streams alike.
     package var address: PeerAddress
+    /// More ways to it, such as by the other IP version, in the order in which they are tried; at most 2.
+    package var alternatives: [PeerAddress]
     /// `os/arch[/variant]`, best first.
     package var platforms: [String]
     package var labels: [String: String]
@@ -13,12 +15,12 @@ package struct MemberMetadata: Hashable, Sendable {
     package var slots: UInt16
 
     package init(
-        name: String, address: PeerAddress, platforms: [String] = [], labels: [String: String] = [:],
-        version: String = "",
-        slots: UInt16 = 1
+        name: String, address: PeerAddress, alternatives: [PeerAddress] = [], platforms: [String] = [],
+        labels: [String: String] = [:], version: String = "", slots: UInt16 = 1
     ) {
         self.name = name
         self.address = address
+        self.alternatives = alternatives
         self.platforms = platforms
         self.labels = labels
         self.version = version
@@ -27,6 +29,7 @@ package struct MemberMetadata: Hashable, Sendable {
 
     /// An alive record must fit a 512-byte packet beside a ping: 448 plaintext bytes less header, ping and frame.
     static let encodedBytesMax = 320
+    static let alternativesMax = 2
     static let nameBytesMax = 64
     static let versionBytesMax = 64
     static let platformsMax = 16
@@ -36,6 +39,8 @@ package struct MemberMetadata: Hashable, Sendable {
     func encode(into writer: inout ByteWriter) {
         writer.append(text: name)
         writer.append(address)
+        writer.appendVarint(alternatives.count)
+        for alternative in alternatives { writer.append(alternative) }
         writer.append(slots)
         writer.append(text: version)
         writer.appendVarint(platforms.count)
@@ -51,6 +56,10 @@ package struct MemberMetadata: Hashable, Sendable {
         name = try reader.readText("name", limit: Self.nameBytesMax)
         guard !name.isEmpty else { throw .invalid(field: "name") }
         address = try reader.readAddress()
+        alternatives = []
+        for _ in 0..<(try reader.readVarint("alternatives", limit: Self.alternativesMax)) {
+            alternatives.append(try reader.readAddress())
+        }
         slots = try reader.read()
         version = try reader.readText("version", limit: Self.versionBytesMax)
         platforms = []
@@ -64,6 +73,9 @@ package struct MemberMetadata: Hashable, Sendable {
             else { throw .invalid(field: "label") }
         }
     }
+
+    /// Whether the member advertises this address.
+    func isReached(at address: PeerAddress) -> Bool { self.address == address || alternatives.contains(address) }
 
     /// Fails when other members would refuse the record.
     func validate() throws(GossipConfigurationError) {

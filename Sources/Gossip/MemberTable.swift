@@ -8,6 +8,8 @@ struct MemberTable: Sendable {
         /// When it died or left, nil while it is up.
         var downSince: MonotonicInstant?
         var userWindow = UserWindow()
+        /// Version of this node's holdings that the member was sent last.
+        var holdingsTold: UInt32 = 0
     }
 
     /// Most members that are kept; records of more are ignored.
@@ -55,7 +57,15 @@ struct MemberTable: Sendable {
     }
 
     /// Changes what neither lists nor hash depend on.
-    mutating func updateLoad(_ load: LoadRecord, of id: PeerID) { entries[id]?.member.load = load }
+    mutating func updateLoad(_ load: LoadRecord, of id: PeerID, at written: MonotonicInstant) {
+        entries[id]?.member.load = load
+        entries[id]?.member.loadAt = written
+    }
+
+    mutating func updateHoldings(_ holdings: Holdings, of id: PeerID) { entries[id]?.member.holdings = holdings }
+
+    /// Notes that the peer has been sent this node's holdings in their present version.
+    mutating func holdingsTold(_ version: UInt32, to id: PeerID) { entries[id]?.holdingsTold = version }
 
     mutating func updateSuspicion(_ id: PeerID, _ change: (inout Suspicion) -> Void) {
         guard var suspicion = entries[id]?.suspicion else { return }

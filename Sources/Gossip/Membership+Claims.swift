@@ -24,6 +24,7 @@ extension Membership {
             entry = MemberTable.Entry(member: before)
             entry.member.load = LoadRecord()
             entry.member.load.slots = alive.metadata.slots
+            entry.member.loadAt = nil
         } else {
             guard before.state != .left, alive.incarnation > before.incarnation else { return }
         }
@@ -153,17 +154,34 @@ extension Membership {
 
     // MARK: Load and user records
 
-    mutating func apply(_ load: LoadRecord, of id: PeerID, bootID: UInt64, isDirect: Bool, at now: MonotonicInstant) {
-        guard id != selfID, let entry = table[id], entry.member.bootID == bootID,
-            load.sequence > entry.member.load.sequence
-        else { return }
+    mutating func apply(
+        _ load: LoadRecord, of id: PeerID, bootID: UInt64, age: Duration, passingOn passesOn: Bool,
+        at now: MonotonicInstant
+    ) {
+        guard id != selfID, let entry = table[id], entry.member.bootID == bootID else { return }
         let before = entry.member.load
-        table.updateLoad(load, of: id)
+        let isFirst = entry.member.loadAt == nil
+        let written = MonotonicInstant(nanoseconds: now.nanoseconds &- age.nanoseconds)
+        guard isFirst || load.isNewer(than: before) else {
+            // Word that nothing has changed makes the record young again.
+            if load.sequence == before.sequence, let known = entry.member.loadAt, written > known {
+                table.updateLoad(before, of: id, at: written)
+            }
+            return
+        }
+        table.updateLoad(load, of: id, at: written)
         let isPushed = load.loadClass != before.loadClass
-        if !isDirect { gossip(.load(id, bootID: bootID, load), as: .load(id), pushing: isPushed, at: now) }
-        var member = entry.member
-        member.load = load
+        if passesOn { gossip(.load(id, bootID: bootID, load, age: age), as: .load(id), pushing: isPushed, at: now) }
+        guard load != before, let member = table[id]?.member else { return }
         effects.append(.report(MemberChange(kind: .load, member: member)))
+    }
+
+    mutating func apply(_ holdings: Holdings, of id: PeerID, bootID: UInt64) {
+        guard id != selfID, let entry = table[id], entry.member.bootID == bootID, entry.member.holdings != holdings
+        else { return }
+        table.updateHoldings(holdings, of: id)
+        guard let member = table[id]?.member else { return }
+        effects.append(.report(MemberChange(kind: .holdings, member: member)))
     }
 
     mutating func apply(_ user: UserRecord, at now: MonotonicInstant) {

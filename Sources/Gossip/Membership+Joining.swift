@@ -6,32 +6,46 @@ extension Membership {
 
     mutating func join(_ seeds: [PeerAddress], at now: MonotonicInstant) {
         guard stage == .waiting || stage == .running else { return }
-        joining.replaceSeeds(seeds.filter { $0 != own.address }, at: now)
+        joining.replaceSeeds(seeds.filter { !own.metadata.isReached(at: $0) }, at: now)
         if stage == .waiting {
             stage = .running
             nextRoundAt = schedule.start(ofRound: schedule.round(at: now) + 1)
         }
-        contactSeeds(at: now)
+        contactSeeds(at: now, isResolved: true)
     }
 
-    mutating func contactSeeds(at now: MonotonicInstant) {
+    /// Tries what is due; names are looked up before each try, as they may mean other addresses by now.
+    mutating func contactSeeds(at now: MonotonicInstant, isResolved: Bool = false) {
+        var due: [PeerAddress] = []
         for seed in joining.dueSeeds(at: now) {
-            guard !isMember(seed) else {
-                joining.postpone(seed.address, at: now)
-                continue
+            if isMember(seed) { joining.postpone(seed.address, at: now) } else { due.append(seed.address) }
+        }
+        if isResolved || joining.gaveUpLookUp(at: now) {
+            for address in due {
+                joining.asked(address)
+                exchange(for: .seed(address), to: address, expecting: nil, at: now)
             }
-            joining.asked(seed.address)
-            exchange(for: .seed(seed.address), to: seed.address, expecting: nil, at: now)
+        } else if joining.wantsLookUp(at: now, hasDue: !due.isEmpty, random: &random) {
+            counters.seedLookUps += 1
+            effects.append(.lookUpSeeds)
         }
         for address in joining.dueRemembered(at: now, isAlone: table.up.count <= 1, random: &random) {
             exchange(for: .remembered(address), to: address, expecting: nil, at: now)
         }
     }
 
+    mutating func seedsResolved(_ addresses: [PeerAddress], at now: MonotonicInstant) {
+        guard stage == .running else { return }
+        // No answer is no news: the former addresses may still be right.
+        if !addresses.isEmpty { joining.replaceSeeds(addresses.filter { !own.metadata.isReached(at: $0) }, at: now) }
+        joining.lookedUp(at: now)
+        contactSeeds(at: now, isResolved: true)
+    }
+
     /// Whether a seed needs no joining: it is this node, or a member that is up.
     private func isMember(_ seed: JoinSchedule.Contact) -> Bool {
         if let peer = seed.peer { return peer == selfID || table[peer]?.member.isUp == true }
-        return table.up.contains { $0 != selfID && table[$0]?.member.address == seed.address }
+        return table.up.contains { $0 != selfID && table[$0]?.member.metadata.isReached(at: seed.address) == true }
     }
 
     // MARK: Exchanges
@@ -47,15 +61,15 @@ extension Membership {
         for purpose: AntiEntropy.Purpose, to address: PeerAddress, expecting peer: PeerID?, at now: MonotonicInstant
     ) {
         let id = antiEntropy.begin(purpose, at: now, period: configuration.period)
-        effects.append(.exchange(id, to: address, expecting: peer, wholeState()))
+        effects.append(.exchange(id, to: address, expecting: peer, wholeState(at: now)))
     }
 
     /// The table from a random place on, this node first, so that a table too large for one message is covered in turns.
-    private mutating func wholeState() -> [UInt8] {
+    private mutating func wholeState(at now: MonotonicInstant) -> [UInt8] {
         let members = table.members.filter { $0.id != selfID }
         let start = members.isEmpty ? 0 : Int(random.next() >> 33) % members.count
         let entries = ([own] + members[start...] + members[..<start]).map {
-            StateMessage.Entry(state: $0.state, alive: AliveRecord($0), load: $0.load)
+            StateMessage.Entry($0, at: now)
         }
         return StateMessage(sender: selfID, bootID: bootID, entries: entries).encoded()
     }
@@ -89,7 +103,7 @@ extension Membership {
         }
         do throws(CodecError) {
             merge(try StateMessage(decoding: bytes), at: now)
-            effects.append(.answerExchange(token: token, wholeState()))
+            effects.append(.answerExchange(token: token, wholeState(at: now)))
         } catch {
             effects.append(.notice(.malformed(from: nil, error)))
             effects.append(.answerExchange(token: token, nil))
@@ -108,7 +122,11 @@ extension Membership {
                 mergeUp(entry, from: state.sender, passesOn: passesOn, challenges: &challenges, at: now)
             case .dead, .left: mergeDown(entry, from: state.sender, challenges: &challenges, at: now)
             }
-            if id != selfID { apply(entry.load, of: id, bootID: entry.alive.bootID, isDirect: true, at: now) }
+            guard id != selfID else { continue }
+            if let age = entry.loadAgeDuration {
+                apply(entry.load, of: id, bootID: entry.alive.bootID, age: age, passingOn: false, at: now)
+            }
+            if id == state.sender { apply(entry.holdings, of: id, bootID: entry.alive.bootID) }
         }
     }
 
@@ -151,7 +169,7 @@ extension Membership {
         let known = table[entry.alive.id]
         var member = Member(
             id: entry.alive.id, bootID: entry.alive.bootID, incarnation: entry.alive.incarnation, state: entry.state,
-            metadata: entry.alive.metadata, load: entry.load)
+            metadata: entry.alive.metadata, load: LoadRecord())
         member.load.slots = entry.alive.metadata.slots
         table.set(MemberTable.Entry(member: member, downSince: now), at: now)
         if known?.member.isUp == true { report(entry.state == .left ? .left : .died, member, at: now) }

@@ -46,6 +46,7 @@ extension Membership {
             number: nextNumber(), subject: id, bootID: entry.member.bootID, purpose: purpose, startedAt: now,
             multiplier: purpose == .scheduled ? health.multiplier : 1)
         probes.append(probe)
+        counters.probes += 1
         sendPing(to: entry, number: probe.number)
     }
 
@@ -73,11 +74,18 @@ extension Membership {
     private mutating func escalate(_ index: Int, to stage: Probe.Stage, relays count: Int, entry: MemberTable.Entry) {
         var probe = probes[index]
         probe.stage = stage
+        probe.isHurried = false
         let subject = probe.subject
         let relays = pickUp(count, excluding: probe.relays + [subject])
         probe.relays += relays
         probes[index] = probe
         sendPing(to: entry, number: probe.number)
+        if stage == .moreRelayed {
+            let patience =
+                configuration.period * ((ProbeTiming.failed - ProbeTiming.moreRelays) * Double(probe.multiplier))
+            effects.append(
+                .connect(token: UInt64(probe.number), to: entry.member.address, peer: subject, within: patience))
+        }
         for relay in relays {
             guard let address = table[relay]?.member.address else { continue }
             send([.indirectProbe(number: probe.number, subject: subject)], to: address)
@@ -85,6 +93,7 @@ extension Membership {
     }
 
     private mutating func fail(_ probe: Probe, entry: MemberTable.Entry, at now: MonotonicInstant) {
+        counters.probesFailed += 1
         if probe.nacks == 0 { health.probeFailedInSilence() }
         let member = entry.member
         switch probe.purpose {
@@ -123,6 +132,24 @@ extension Membership {
                 $0.isInFinalProbe = false
             }
         }
+    }
+
+    /// The kernel refused a datagram: no need to wait for an answer.
+    mutating func sendFailed(to address: PeerAddress, at now: MonotonicInstant) {
+        counters.dropped.sendsFailed += 1
+        for index in probes.indices where table[probes[index].subject]?.member.metadata.isReached(at: address) == true {
+            probes[index].isHurried = true
+        }
+        advanceProbes(at: now)
+    }
+
+    mutating func connectFinished(_ token: UInt64, _ outcome: ConnectOutcome, at now: MonotonicInstant) {
+        guard let probe = probes.first(where: { UInt64($0.number) == token }) else { return }
+        guard case .answered(let boot) = outcome else { return }
+        counters.probesByStream += 1
+        probeAnswered(
+            probe.number, by: probe.subject, bootID: boot,
+            incarnation: table[probe.subject]?.member.incarnation ?? 0, at: now)
     }
 
     mutating func nackReceived(_ number: UInt32) {

@@ -39,6 +39,11 @@ package struct Membership: Sendable {
     var publishedSequence: UInt32 = 0
     var loadPushAllowedAt: MonotonicInstant
     var reportedConflict = false
+    var mapRoots: MapRoots
+    var observations = AddressObservations()
+    /// Grows with each change of this node's holdings.
+    var holdingsVersion: UInt32 = 0
+    package internal(set) var counters = GossipCounters()
     var effects: [Effect] = []
 
     enum LifeStage: Hashable, Sendable { case waiting, running, leaving, left }
@@ -61,6 +66,7 @@ package struct Membership: Sendable {
         table = MemberTable(at: now)
         dissemination = Dissemination(userBytesPerSecond: configuration.userBytesPerSecond, at: now)
         joining = JoinSchedule(remembered: remembered, own: id)
+        mapRoots = MapRoots(at: now)
         persistAllowedAt = now
         loadPushAllowedAt = now
         var load = LoadRecord()
@@ -100,7 +106,7 @@ package struct Membership: Sendable {
     package var publishBytesMax: Int {
         min(
             Self.userRecordBytesMax,
-            configuration.datagramBytesMax - Codec.headerBytes - Codec.frameBytesMax - Self.userRecordHeaderBytes)
+            configuration.datagramBytesMax - Codec.frameBytesMax - Self.userRecordHeaderBytes)
     }
 
     // MARK: Events
@@ -111,17 +117,25 @@ package struct Membership: Sendable {
         noticeLateness(at: now)
         switch event {
         case .join(let seeds): join(seeds, at: now)
-        case .datagram(let bytes, let source): receive(bytes, from: source, at: now)
+        case .seedsResolved(let addresses): seedsResolved(addresses, at: now)
+        case .datagram(let bytes, let source, let sender, let boot):
+            receive(bytes, from: Origin(id: sender, bootID: boot, source: source), at: now)
         case .timer:
             armedAt = nil
             runDue(at: now)
+        case .sendFailed(let address): sendFailed(to: address, at: now)
+        case .connectFinished(let token, let outcome): connectFinished(token, outcome, at: now)
         case .exchangeAnswered(let id, let bytes): exchangeAnswered(id, bytes, at: now)
         case .exchangeFailed(let id): exchangeFailed(antiEntropy.end(id), at: now)
         case .exchangeRequested(let token, let bytes): exchangeRequested(token, bytes, at: now)
         case .loadChanged(let load): changeLoad(load, at: now)
-        case .draining(let draining): changeDraining(draining, at: now)
+        case .holdingsChanged(let holdings): changeHoldings(holdings)
+        case .mapRootChanged(let root): mapRoots.change(to: root, at: now)
+        case .draining(let draining): setFlag(.draining, draining, at: now)
         case .metadataChanged(let metadata): changeMetadata(metadata, at: now)
-        case .publish(let bytes): publish(bytes, at: now)
+        case .wallClockRead(let offset): schedule.wallClockRead(offset: offset, id: selfID)
+        case .publish(let bytes, let isUrgent): publish(bytes, isUrgent: isUrgent, at: now)
+        case .sendDirect(let bytes, let peer): sendDirect(bytes, to: peer, at: now)
         case .leave: leave(at: now)
         }
         arm(at: now)
@@ -181,64 +195,5 @@ package struct Membership: Sendable {
         let due = max(soonest, now)
         armedAt = due
         effects.append(.wake(at: due))
-    }
-
-    // MARK: Own state
-
-    private mutating func changeLoad(_ load: LoadRecord, at now: MonotonicInstant) {
-        var next = load
-        let before = own.load
-        if before.isDraining { next.flags.insert(.draining) } else { next.flags.remove(.draining) }
-        setLoad(next, before: before, at: now)
-    }
-
-    private mutating func changeDraining(_ draining: Bool, at now: MonotonicInstant) {
-        let before = own.load
-        var next = before
-        if draining { next.flags.insert(.draining) } else { next.flags.remove(.draining) }
-        setLoad(next, before: before, at: now)
-    }
-
-    private mutating func setLoad(_ load: LoadRecord, before: LoadRecord, at now: MonotonicInstant) {
-        var next = load
-        next.sequence = before.sequence
-        guard next != before else { return }
-        next.sequence = before.sequence &+ 1
-        table.updateLoad(next, of: selfID)
-        // A change of class is pushed at once, at most once per period; draining always.
-        let isPushed =
-            next.loadClass != before.loadClass && (now >= loadPushAllowedAt || next.isDraining != before.isDraining)
-        if isPushed { loadPushAllowedAt = now + configuration.period }
-        gossip(.load(selfID, bootID: bootID, next), as: .load(selfID), pushing: isPushed, at: now)
-    }
-
-    private mutating func changeMetadata(_ metadata: MemberMetadata, at now: MonotonicInstant) {
-        // Others would refuse it; the caller validated its first metadata by the initialiser.
-        do throws(GossipConfigurationError) { try metadata.validate() } catch { return }
-        guard var entry = table[selfID], entry.member.metadata != metadata, stage != .leaving else { return }
-        entry.member.metadata = metadata
-        entry.member.incarnation += 1
-        table.set(entry, at: now)
-        announceSelf(at: now)
-    }
-
-    private mutating func leave(at now: MonotonicInstant) {
-        guard stage == .running, var entry = table[selfID] else {
-            if stage == .waiting {
-                stage = .left
-                effects.append(.leaveFinished)
-            }
-            return
-        }
-        stage = .leaving
-        entry.member.state = .left
-        table.set(entry, at: now)
-        probes.removeAll()
-        persist(at: now)
-        // Long enough for the pushes and for a probe to be answered with the news.
-        leaveAt = table.up.isEmpty ? now : now + configuration.period
-        let farewell = Claim(
-            kind: .left, subject: selfID, bootID: bootID, incarnation: own.incarnation, accuser: selfID)
-        gossip(.claim(farewell), as: .standing(selfID), at: now)
     }
 }

@@ -23,9 +23,12 @@ struct Probe: Hashable, Sendable {
     var stage = Stage.direct
     var relays: [PeerID] = []
     var nacks = 0
+    /// A datagram to the subject could not be sent: the next stage begins without waiting.
+    var isHurried = false
 
     /// When the next stage begins, or the probe has failed.
     func nextAt(period: Duration) -> MonotonicInstant {
+        if isHurried { return startedAt }
         let share =
             switch stage {
             case .direct: ProbeTiming.relays

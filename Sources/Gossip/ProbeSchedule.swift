@@ -7,7 +7,7 @@ internal import ClusterModel
 struct ProbeSchedule: Sendable {
     let period: Duration
     /// Wall clock minus monotonic clock minus the node's own phase.
-    private let offsetNanoseconds: Int64
+    private var offsetNanoseconds: Int64
 
     /// Phases are spread over this share of a period: bursts are softened, the gap between two probes of a member stays
     /// below 1.25 periods.
@@ -15,8 +15,13 @@ struct ProbeSchedule: Sendable {
 
     init(period: Duration, wallClockOffset: Duration, id: PeerID) {
         self.period = period
+        offsetNanoseconds = 0
+        wallClockRead(offset: wallClockOffset, id: id)
+    }
+
+    mutating func wallClockRead(offset: Duration, id: PeerID) {
         let phase = Int64(SplitMix64.mix(id.rawValue) >> 33) % max(1, period.nanoseconds / Self.phaseShareReciprocal)
-        offsetNanoseconds = wallClockOffset.nanoseconds &- phase
+        offsetNanoseconds = offset.nanoseconds &- phase
     }
 
     /// Number of the period that `now` lies in.

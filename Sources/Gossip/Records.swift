@@ -58,32 +58,53 @@ struct Pulse: Hashable, Sendable {
     var number: UInt32
     /// XOR over the members that are up; see `MemberTable.stateHash`.
     var stateHash: UInt64
+    /// Members that the sender knows as up, itself included.
+    var upCount: UInt16
+    /// Root over the cache maps that the sender knows.
+    var mapRoot: UInt32
     var load: LoadRecord
+
+    static let byteCount = 18 + LoadRecord.byteCount
 
     func encode(into writer: inout ByteWriter) {
         writer.append(number)
         writer.append(stateHash)
+        writer.append(upCount)
+        writer.append(mapRoot)
         load.encode(into: &writer)
     }
 
-    init(number: UInt32, stateHash: UInt64, load: LoadRecord) {
+    init(number: UInt32, stateHash: UInt64, upCount: UInt16, mapRoot: UInt32, load: LoadRecord) {
         self.number = number
         self.stateHash = stateHash
+        self.upCount = upCount
+        self.mapRoot = mapRoot
         self.load = load
     }
 
     init(from reader: inout ByteReader) throws(CodecError) {
         number = try reader.read()
         stateHash = try reader.read()
+        upCount = try reader.read()
+        mapRoot = try reader.read()
         load = try LoadRecord(from: &reader)
     }
 }
 
 /// One record of a datagram.
 enum Record: Hashable, Sendable {
-    /// Answer with an ack, if you are `subject`.
-    case ping(subject: PeerID, Pulse)
-    case ack(incarnation: UInt32, Pulse)
+    /// Whether it makes the receiver send something of its own.
+    var isQuestion: Bool {
+        switch self {
+        case .ping, .indirectProbe: true
+        default: false
+        }
+    }
+
+    /// Answer with an ack to the source address.
+    case ping(Pulse)
+    /// `seenAt`: where the ping came from, when that is none of the addresses that its sender advertises.
+    case ack(incarnation: UInt32, Pulse, seenAt: PeerAddress?)
     /// Probe `subject` for me; answer with vouch or nack under `number`.
     case indirectProbe(number: UInt32, subject: PeerID)
     /// The subject answered the relay under this boot and incarnation.
@@ -92,6 +113,11 @@ enum Record: Hashable, Sendable {
     case nack(number: UInt32)
     case alive(AliveRecord)
     case claim(Claim)
-    case load(PeerID, bootID: UInt64, LoadRecord)
+    /// Another's load, and how old it was when it left here.
+    case load(PeerID, bootID: UInt64, LoadRecord, age: Duration)
     case user(UserRecord)
+    /// The sender's own.
+    case holdings(Holdings)
+    /// For the receiver alone.
+    case direct([UInt8])
 }

@@ -2,7 +2,7 @@ internal import ClusterModel
 
 /// The whole member table as one message of a stream: push and pull have the same form.
 ///
-/// Encoding: version, sender's id and boot id, count, then per member its state, alive record and load record.
+/// Encoding: version, sender's id and boot id, count, then per member its state, alive record, load record and its age in hundredths of a second, and holdings.
 struct StateMessage: Hashable, Sendable {
     /// Below a stream message's 1 MiB; members beyond it are left out, the next exchange starts elsewhere.
     static let bytesMax = 1_000_000
@@ -12,6 +12,13 @@ struct StateMessage: Hashable, Sendable {
         var state: Member.State
         var alive: AliveRecord
         var load: LoadRecord
+        /// Hundredths of a second, 65,535 for unknown.
+        var loadAge: UInt16
+        var holdings: Holdings
+
+        static let ageUnknown = UInt16.max
+
+        var loadAgeDuration: Duration? { loadAge == Self.ageUnknown ? nil : .milliseconds(Int64(loadAge) * 10) }
     }
 
     var sender: PeerID
@@ -32,12 +39,16 @@ struct StateMessage: Hashable, Sendable {
             body.append(entry.state.rawValue)
             entry.alive.encode(into: &body)
             entry.load.encode(into: &body)
+            body.append(entry.loadAge)
+            entry.holdings.encode(into: &body)
             guard total + body.bytes.count + 64 <= Self.bytesMax else { break }
             total += body.bytes.count
             bodies.append(body.bytes)
         }
         var writer = ByteWriter(capacity: total + 64)
-        Codec.encodeHeader(sender: sender, bootID: bootID, into: &writer)
+        writer.append(Codec.version)
+        writer.append(sender.rawValue)
+        writer.append(bootID)
         writer.appendVarint(bodies.count)
         for body in bodies { writer.append(contentsOf: body) }
         return writer.bytes
@@ -53,8 +64,20 @@ struct StateMessage: Hashable, Sendable {
         for _ in 0..<(try reader.readVarint("members", limit: Self.membersMax)) {
             guard let state = Member.State(rawValue: try reader.read()) else { throw .invalid(field: "state") }
             let alive = try AliveRecord(from: &reader)
-            entries.append(Entry(state: state, alive: alive, load: try LoadRecord(from: &reader)))
+            let load = try LoadRecord(from: &reader)
+            let age: UInt16 = try reader.read()
+            entries.append(
+                Entry(state: state, alive: alive, load: load, loadAge: age, holdings: try Holdings(from: &reader)))
         }
         try reader.finish()
+    }
+}
+
+extension StateMessage.Entry {
+    init(_ member: Member, at now: MonotonicInstant) {
+        let hundredths = member.loadAge(at: now).map { min($0.nanoseconds / 10_000_000, Int64(Self.ageUnknown) - 1) }
+        self.init(
+            state: member.state, alive: AliveRecord(member), load: member.load,
+            loadAge: hundredths.map { UInt16(clamping: $0) } ?? Self.ageUnknown, holdings: member.holdings)
     }
 }

@@ -56,8 +56,8 @@ extension Node: ClusterView {
             view.queued = Int(member.load.queued)
             view.labels = member.labels
             view.platforms = member.platforms
-            view.cacheKeys = Int(member.load.cacheKeys)
-            view.cacheBytes = Int64(clamping: member.load.cacheBytes)
+            view.cacheKeys = Int(member.holdings.cacheKeys)
+            view.cacheBytes = Int64(clamping: member.holdings.cacheBytes)
             view.version = member.version
             view.isSelf = member.id == selfID
             if view.isSelf {

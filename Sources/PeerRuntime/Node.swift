@@ -187,7 +187,6 @@ package final class Node: Sendable {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.cluster.run(seeds: seeds, listener: self.listener()) }
             group.addTask { await self.watchLoad() }
-            group.addTask { await self.watchSeeds() }
             group.addTask { for await _ in left { return } }
             // Only the word to leave, or cancellation, ends one of them.
             await group.next()
@@ -219,7 +218,8 @@ package final class Node: Sendable {
         ClusterShell.Listener(
             changed: { [weak self] in await self?.memberChanged($0) },
             delivered: { [digests] in await digests.received($0, from: $1) },
-            persist: { [snapshotFile] in snapshotFile.save($0) })
+            persist: { [snapshotFile] in snapshotFile.save($0) },
+            lookUpSeeds: { [weak self] in await self?.resolveSeeds() ?? [] })
     }
 
     private func memberChanged(_ change: MemberChange) async {
@@ -242,26 +242,6 @@ package final class Node: Sendable {
         return addresses
     }
 
-    /// Names of seeds may mean other addresses by now.
-    private func watchSeeds() async {
-        guard !settings.join.isEmpty else { return await Self.untilCancelled() }
-        while !Task.isCancelled {
-            do {
-                try await Task.sleep(for: .seconds(60))
-            } catch {
-                return
-            }
-            guard cluster.livePeers.isEmpty else { continue }
-            await cluster.join(seeds: await resolveSeeds())
-        }
-    }
-
-    private static func untilCancelled() async {
-        let (never, continuation) = AsyncStream.makeStream(of: Void.self)
-        defer { continuation.finish() }
-        for await _ in never {}
-    }
-
     private func watchLoad() async {
         while !Task.isCancelled {
             await reportLoad()
@@ -280,11 +260,13 @@ package final class Node: Sendable {
         record.slots = UInt16(clamping: slots.count)
         record.running = UInt16(clamping: load.running)
         record.queued = UInt16(clamping: load.queued)
-        record.cacheKeys = UInt32(clamping: position.count)
-        record.cacheBytes = UInt64(clamping: (try? parts.snapshots.usage()) ?? 0)
-        record.cacheMapEpoch = position.epoch
-        record.cacheMapSequence = position.sequence
         await cluster.setLoad(record)
+        var holdings = Holdings()
+        holdings.cacheKeys = UInt32(clamping: position.count)
+        holdings.cacheBytes = UInt64(clamping: (try? parts.snapshots.usage()) ?? 0)
+        holdings.mapEpoch = position.epoch
+        holdings.mapSequence = position.sequence
+        await cluster.setHoldings(holdings)
     }
 
     func keep(_ report: BuildReport) {

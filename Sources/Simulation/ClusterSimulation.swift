@@ -11,6 +11,8 @@ package struct ClusterSimulation: Sendable {
         package internal(set) var isRunning = true
         /// Runs again from this instant on.
         package internal(set) var pausedUntil: MonotonicInstant?
+        /// What the names of its seeds mean.
+        package internal(set) var seeds: [PeerAddress] = []
         package internal(set) var snapshot: [MemberSnapshot] = []
         package internal(set) var boots: UInt64
         package internal(set) var bytesSent = 0
@@ -82,6 +84,7 @@ package struct ClusterSimulation: Sendable {
     package mutating func start(seeds: [Int]) throws(GossipConfigurationError) -> Int {
         let index = nodes.count
         nodes.append(Node(membership: try membership(of: index, boot: 1, remembered: []), boots: 1))
+        nodes[index].seeds = seeds.map(Self.address)
         handle(.join(seeds: seeds.map(Self.address)), by: index)
         return index
     }
@@ -94,6 +97,7 @@ package struct ClusterSimulation: Sendable {
         nodes[index].isRunning = true
         nodes[index].pausedUntil = nil
         nodes[index].backlog = []
+        nodes[index].seeds = seeds.map(Self.address)
         handle(.join(seeds: seeds.map(Self.address)), by: index)
     }
 
@@ -201,7 +205,10 @@ package struct ClusterSimulation: Sendable {
             guard let target = node(at: address) else { return }
             for delay in network.copies(from: index, to: target) {
                 heap.plan(
-                    .event(.datagram(bytes, from: Self.address(of: index)), node: target, boots: nodes[target].boots),
+                    .event(
+                        .datagram(
+                            bytes, from: Self.address(of: index), sender: Self.id(of: index),
+                            bootID: nodes[index].boots), node: target, boots: nodes[target].boots),
                     at: now + delay)
             }
         case .wake(let instant):
@@ -211,9 +218,13 @@ package struct ClusterSimulation: Sendable {
             heap.plan(
                 .request(asker: index, id, to: node(at: address), bytes, boots: nodes[index].boots),
                 at: now + network.streamDelay())
+        case .lookUpSeeds: handle(.seedsResolved(nodes[index].seeds), by: index)
+        case .connect(let token, let address, _, let limit):
+            connect(token, from: index, to: node(at: address), within: limit)
+        case .mapRootDiffers, .deliverDirect: break
         case .answerExchange(let token, let bytes): answer(token, bytes, by: index)
         case .report(let change):
-            guard change.kind != .load else { return }
+            guard change.kind != .load, change.kind != .holdings else { return }
             observations.append(Observation(at: now, observer: index, change: change))
         case .notice(let notice): nodes[index].notices.append(notice)
         case .deliver(let bytes, let peer):
@@ -221,6 +232,24 @@ package struct ClusterSimulation: Sendable {
         case .persist(let members): nodes[index].snapshot = members
         case .leaveFinished: nodes[index].isRunning = false
         }
+    }
+
+    /// A kernel answers for a stopped process; a stopped process says nothing.
+    private mutating func connect(_ token: UInt64, from asker: Int, to target: Int?, within limit: Duration) {
+        let delay = network.streamDelay() + network.streamDelay()
+        var outcome = Membership.ConnectOutcome.silent
+        if let target, network.connects(asker, to: target), network.connects(target, to: asker), delay <= limit {
+            if !nodes[target].isRunning {
+                outcome = .refused
+            } else if nodes[target].pausedUntil != nil {
+                outcome = .accepted
+            } else {
+                outcome = .answered(bootID: nodes[target].boots)
+            }
+        }
+        heap.plan(
+            .event(.connectFinished(token: token, outcome), node: asker, boots: nodes[asker].boots),
+            at: now + min(delay, limit))
     }
 
     private func node(at address: PeerAddress) -> Int? {

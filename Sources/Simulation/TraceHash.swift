@@ -29,6 +29,12 @@ struct TraceHash: Sendable {
         case .exchange(let id, let address, _, let bytes):
             add(id.rawValue ^ UInt64(address.port) << 32 ^ 3 << 56)
             add(bytes)
+        case .lookUpSeeds: add(10 << 56)
+        case .connect(let token, let address, _, _): add(token ^ UInt64(address.port) << 32 ^ 11 << 56)
+        case .mapRootDiffers(let peer): add(peer.rawValue ^ 12 << 56)
+        case .deliverDirect(let bytes, let peer):
+            add(peer.rawValue ^ 13 << 56)
+            add(bytes)
         case .answerExchange(let token, let bytes):
             add(token ^ 4 << 56)
             add(bytes ?? [])

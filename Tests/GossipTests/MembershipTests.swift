@@ -45,8 +45,9 @@ private struct Bench {
     }
 
     mutating func receive(_ records: [Record], from peer: UInt64) -> [Membership.Effect] {
-        let datagram = Codec.Datagram(sender: PeerID(rawValue: peer), bootID: 10, records: records)
-        return handle(.datagram(Codec.encode(datagram), from: Self.address(peer)))
+        handle(
+            .datagram(
+                Codec.encode(records), from: Self.address(peer), sender: PeerID(rawValue: peer), bootID: 10))
     }
 
     /// Follows the wakes until `duration` has passed; the effects with their instants.
@@ -69,7 +70,7 @@ private struct Bench {
 private func records(_ effects: [Membership.Effect], to peer: UInt64) throws -> [Record] {
     try effects.flatMap { effect -> [Record] in
         guard case .send(let bytes, Bench.address(peer)) = effect else { return [] }
-        return try Codec.decode(bytes).records
+        return try Codec.decode(bytes)
     }
 }
 
@@ -96,8 +97,9 @@ struct MembershipTests {
             effects = []
             while effects.isEmpty, let due = bench.wakeAt {
                 bench.now = due
-                effects = bench.handle(.timer).map { (bench.now, $0) }.filter {
-                    if case .exchange = $0.1 { true } else { false }
+                for effect in bench.handle(.timer) where effect == .lookUpSeeds {
+                    // Names are looked up before each try.
+                    effects = bench.handle(.seedsResolved([Bench.address(9)])).map { (bench.now, $0) }
                 }
             }
         }
@@ -109,16 +111,10 @@ struct MembershipTests {
     @Test func `a ping is answered to its source under its number, once`() throws {
         var bench = try Bench(peers: [2])
         let ping = Record.ping(
-            subject: Bench.id, Pulse(number: 77, stateHash: bench.node.stateHash, load: LoadRecord()))
+            Pulse(number: 77, stateHash: bench.node.stateHash, upCount: 2, mapRoot: 0, load: LoadRecord()))
         let answer = try records(bench.receive([ping], from: 2), to: 2)
-        let acks = answer.filter { if case .ack(0, let pulse) = $0 { pulse.number == 77 } else { false } }
+        let acks = answer.filter { if case .ack(0, let pulse, nil) = $0 { pulse.number == 77 } else { false } }
         #expect(acks.count == 1)
-    }
-
-    @Test func `a ping for somebody else at this address is not answered`() throws {
-        var bench = try Bench(peers: [2])
-        let ping = Record.ping(subject: PeerID(rawValue: 3), Pulse(number: 77, stateHash: 0, load: LoadRecord()))
-        #expect(try records(bench.receive([ping], from: 2), to: 2).isEmpty)
     }
 
     @Test func `a datagram full of questions causes a bounded number of answers`() throws {
@@ -142,7 +138,7 @@ struct MembershipTests {
             }
             guard suspectedAfter == nil, case .send(let bytes, let address) = effect else { continue }
             let peer = try #require((2...5).first { Bench.address($0) == address })
-            for record in try Codec.decode(bytes).records {
+            for record in try Codec.decode(bytes) {
                 if case .ping = record {
                     if target == nil { (target, began) = (peer, at) }
                     if peer == target { pings += 1 }
@@ -171,7 +167,7 @@ struct MembershipTests {
                 guard case .send(let bytes, let address) = effect,
                     let relay = [2, 3].first(where: { Bench.address($0) == address })
                 else { continue }
-                for case .indirectProbe(let number, _) in try Codec.decode(bytes).records {
+                for case .indirectProbe(let number, _) in try Codec.decode(bytes) {
                     _ = bench.receive([.vouch(number: number, bootID: 10, incarnation: 0)], from: relay)
                 }
             }
@@ -251,7 +247,8 @@ struct MembershipTests {
     @Test func `what no member writes is reported and changes nothing`() throws {
         var bench = try Bench(peers: [2])
         let hash = bench.node.stateHash
-        let effects = bench.handle(.datagram([1, 2, 3], from: Bench.address(2)))
+        let effects = bench.handle(
+            .datagram([1, 2, 3], from: Bench.address(2), sender: PeerID(rawValue: 2), bootID: 10))
         #expect(effects == [.notice(.malformed(from: Bench.address(2), .truncated))])
         #expect(bench.node.stateHash == hash)
     }

@@ -26,7 +26,7 @@ actor CacheMapShell {
         self.loadChanged = loadChanged
     }
 
-    /// How others find out that they miss a delta: rides in the load record.
+    /// How others find out that they miss a delta: rides in the holdings.
     var position: (epoch: UInt32, sequence: UInt32, count: Int) { (own.epoch, own.sequence, own.count) }
 
     /// Peers that say they hold the key; each has to be asked.
@@ -65,8 +65,9 @@ actor CacheMapShell {
         own.setClusterSize(clusterSize)
         peers.setLive(peer, change.member.isUp)
         guard change.member.isUp else { return }
-        let load = change.member.load
-        follow(peers.observe(peer, epoch: load.cacheMapEpoch, sequence: load.cacheMapSequence), peer)
+        let holdings = change.member.holdings
+        guard holdings.mapEpoch > 0 else { return }
+        follow(peers.observe(peer, epoch: holdings.mapEpoch, sequence: holdings.mapSequence), peer)
     }
 
     private func follow(_ outcome: PeerDigests.Outcome, _ peer: PeerID) {

@@ -13,6 +13,8 @@ actor ClusterShell: PeerDialer {
         var changed: @Sendable (MemberChange) async -> Void
         var delivered: @Sendable ([UInt8], PeerID) async -> Void
         var persist: @Sendable ([MemberSnapshot]) -> Void
+        /// What the names of the seeds mean now.
+        var lookUpSeeds: @Sendable () async -> [PeerAddress]
     }
 
     private static let exchangeLimit = Duration.seconds(10)
@@ -76,12 +78,14 @@ actor ClusterShell: PeerDialer {
                     }
                 }
             }
-            for await datagram in links.datagrams { handle(.datagram(datagram.bytes, from: datagram.source)) }
+            for await datagram in links.datagrams {
+                handle(
+                    .datagram(
+                        datagram.bytes, from: datagram.source, sender: datagram.sender, bootID: datagram.senderBootID))
+            }
             group.cancelAll()
         }
     }
-
-    func join(seeds: [PeerAddress]) { handle(.join(seeds: seeds)) }
 
     /// Says good-bye and waits until it was told; at once when that was done before.
     func leave() async {
@@ -94,6 +98,11 @@ actor ClusterShell: PeerDialer {
 
     func setLoad(_ load: LoadRecord) { handle(.loadChanged(load)) }
 
+    func setHoldings(_ holdings: Holdings) { handle(.holdingsChanged(holdings)) }
+
+    /// What the protocol has done and met so far.
+    var counters: GossipCounters { membership.counters }
+
     func setDraining(_ isDraining: Bool) {
         draining.withLock { $0 = isDraining }
         handle(.draining(isDraining))
@@ -101,7 +110,10 @@ actor ClusterShell: PeerDialer {
 
     nonisolated var isDraining: Bool { draining.withLock { $0 } }
 
-    func publish(_ record: [UInt8]) { handle(.publish(record)) }
+    func publish(_ record: [UInt8], isUrgent: Bool = true) { handle(.publish(record, isUrgent: isUrgent)) }
+
+    /// One datagram to one member, at best effort.
+    func sendDirect(_ record: [UInt8], to peer: PeerID) { handle(.sendDirect(record, to: peer)) }
 
     /// All members ever heard of, this node included, by name.
     var allMembers: [Member] { membership.members }
@@ -118,6 +130,9 @@ actor ClusterShell: PeerDialer {
         switch effect {
         case .send(let bytes, let address): send(bytes, to: address)
         case .wake(let instant): wake(at: instant)
+        case .lookUpSeeds: lookUpSeeds()
+        // Silence proves nothing: the verdict rests on datagrams.
+        case .connect(let token, _, _, _): jobs.start { await self.connected(token, .silent) }
         case .exchange(let id, let address, let peer, let message):
             jobs.start { await self.exchange(id, address, peer, message) }
         case .answerExchange(let token, let answer): answers.removeValue(forKey: token)?.resume(returning: answer)
@@ -125,6 +140,8 @@ actor ClusterShell: PeerDialer {
         case .notice(let notice): log(notice)
         case .deliver(let bytes, let peer):
             tell(.delivered(bytes, peer))
+        // Announcements of cache maps show their gaps by number.
+        case .mapRootDiffers, .deliverDirect: break
         case .persist(let members): listener?.persist(members)
         case .leaveFinished:
             hasLeft = true
@@ -138,8 +155,23 @@ actor ClusterShell: PeerDialer {
             try links.assumeIsolated { try $0.sendDatagram(bytes, to: address) }
         } catch {
             logger.debug("a datagram was not sent", metadata: ["to": "\(address)", "error": "\(error)"])
+            // Not from inside the event whose effects are being carried out.
+            jobs.start { await self.sendFailed(to: address) }
         }
     }
+
+    private func connected(_ token: UInt64, _ outcome: Membership.ConnectOutcome) {
+        handle(.connectFinished(token: token, outcome))
+    }
+
+    private func sendFailed(to address: PeerAddress) { handle(.sendFailed(to: address)) }
+
+    private func lookUpSeeds() {
+        guard let listener else { return }
+        jobs.start { await self.seedsResolved(listener.lookUpSeeds()) }
+    }
+
+    private func seedsResolved(_ addresses: [PeerAddress]) { handle(.seedsResolved(addresses)) }
 
     /// Nearly every event moves the wake, mostly to later: the task that sleeps already serves those too.
     private func wake(at instant: MonotonicInstant) {
@@ -215,7 +247,7 @@ actor ClusterShell: PeerDialer {
 
     private func report(_ change: MemberChange) {
         view.withLock { $0[change.member.id] = change.member }
-        if change.kind != .load {
+        if change.kind != .load, change.kind != .holdings {
             logger.info(
                 "member \(change.kind.rawValue)",
                 metadata: ["member": "\(change.member.name)", "address": "\(change.member.address)"])
@@ -240,6 +272,10 @@ actor ClusterShell: PeerDialer {
             logger.warning("this node was stopped or overloaded for \(duration.inSeconds) s")
         case .userRecordsDropped(let count):
             logger.warning("\(count) cache announcements were dropped: too many at once")
+        case .advertisedAddressDiffers(let seen):
+            logger.warning("members see this node at \(seen), which it does not advertise; see --advertise")
+        case .datagramsBlocked:
+            logger.warning("this node's datagrams do not get through; is UDP blocked? streams are used instead")
         case .malformed(let address, let error):
             logger.debug(
                 "malformed gossip", metadata: ["from": "\(address.map(\.description) ?? "-")", "error": "\(error)"])
