@@ -34,7 +34,11 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String
 
 let package = Package(
     name: "peerbuild",
-    products: [.executable(name: "peerbuild", targets: ["PeerBuild"])],
+    products: [
+        .executable(name: "peerbuild", targets: ["PeerBuild"]),
+        .executable(name: "peerbuild-fuzz", targets: ["Fuzz"]),
+        .executable(name: "peerbuild-gossip-bench", targets: ["GossipBench"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -56,7 +60,7 @@ let package = Package(
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        .target(name: "CLinux"),
+        .target(name: "CLinux", linkerSettings: [.linkedLibrary("resolv")]),
 
         // Values.
         target("OCI", [crypto]),
@@ -74,7 +78,7 @@ let package = Package(
 
         // Adapters: one foreign thing each.
         target("Sodium", ["CSodium"]),
-        target("UVLoop", ["CUV"]),
+        target("UVLoop", ["CLinux", "CUV"]),
         target("Wire", ["ClusterModel", "Sodium", "UVLoop", logging]),
         target("ContentStore", ["OCI"]),
         target("Snapshots", ["CLinux", "ClusterModel", "ContentStore", "CZlib", "CZstd", "OCI", "Transfer"]),
@@ -120,6 +124,13 @@ let package = Package(
                 logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
+            swiftSettings: own),
+        // Mutated messages into every decoder; 64 members on real sockets. Quick to build: cores and Wire only.
+        .executableTarget(
+            name: "Fuzz", dependencies: ["CacheMap", "ClusterModel", "Gossip", "OCI", "Sodium", "Transfer", "Wire"],
+            swiftSettings: own),
+        .executableTarget(
+            name: "GossipBench", dependencies: ["ClusterModel", "Gossip", "Sodium", "UVLoop", "Wire", logging],
             swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
 

@@ -14,6 +14,22 @@ extension PeerLinks {
     /// Gives datagrams to `handler` from now on instead of to `datagrams`; what waits there comes first.
     package func setDatagramHandler(_ handler: DatagramHandler?) { datagramHandler = handler }
 
+    /// Sets what `wake(after:)` calls, on the loop's thread.
+    package func setWakeHandler(_ handler: @escaping @Sendable () -> Void) throws {
+        wakeTimer = try LoopTimer(loop: loop, fire: handler)
+    }
+
+    /// Calls the wake handler after `delay`, instead of what was asked for before.
+    ///
+    /// The loop counts milliseconds: one more is waited, so that it never comes early.
+    package func wake(after delay: Duration) {
+        do {
+            try wakeTimer?.start(after: delay + .milliseconds(1))
+        } catch {
+            logger.debug("no wake", metadata: ["error": "\(error)"])
+        }
+    }
+
     /// The member table says that this node and boot is at `address`: packets there are bound to it.
     package func know(_ peer: PeerID, bootID: UInt64, at address: PeerAddress) {
         heard.know(DatagramSeal.Receiver(node: peer.rawValue, bootID: bootID), at: address, now: now)
@@ -102,7 +118,8 @@ extension PeerLinks {
         warn(.connections, "\(channel) is not sealed with this cluster's key; check cluster keys and names", source)
     }
 
-    static var unixSeconds: UInt64 { UInt64(max(0, time(nil))) }
+    /// Wall clock, for the grace of retired keys.
+    package static var unixSeconds: UInt64 { UInt64(max(0, time(nil))) }
 }
 
 /// What is warned of, each once a minute.

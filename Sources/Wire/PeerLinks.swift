@@ -31,6 +31,8 @@ package actor PeerLinks {
     var socket: UDPSocket?
     var listener: TCPListener?
     var ticker: LoopTimer?
+    /// Of whoever drives a protocol on this thread.
+    var wakeTimer: LoopTimer?
     var seal: DatagramSeal
     var replays = ReplayGuard()
     var warnings = CauseLog<Warning>()
@@ -141,6 +143,7 @@ package actor PeerLinks {
         listener = nil
         socket = nil
         ticker = nil
+        wakeTimer = nil
         datagramHandler = nil
         inbox.finish()
         otherKeyFeed.finish()
@@ -162,15 +165,6 @@ package actor PeerLinks {
     /// Open libuv handles: what a leak test counts.
     package nonisolated var handleCount: Int { loop.handleCount }
 
-    /// Addresses of a `host:port`, whose host may be a DNS name, in the resolver's order.
-    package func resolve(_ hostPort: String) async throws -> [PeerAddress] {
-        guard let parsed = PeerAddress(hostPort) else { throw WireError.malformedAddress(hostPort) }
-        do {
-            return try await loop.resolve(host: parsed.host, port: parsed.port).map { PeerAddress($0) }
-        } catch {
-            throw WireError.unresolved(name: parsed.host, reason: error.description)
-        }
-    }
 
     // MARK: For the parts of this type
 

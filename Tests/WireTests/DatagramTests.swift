@@ -151,8 +151,8 @@ actor RawSocket {
             "\($0)".contains("\(node.address)") && "\($0)".contains("--bind")
         }
         await second.stop()
-        #expect(try await node.links.resolve("127.0.0.1:80") == [PeerAddress(host: "127.0.0.1", port: 80)])
-        await #expect(throws: WireError.malformedAddress("nowhere")) { _ = try await node.links.resolve("nowhere") }
+        let seed = try #require(SeedName("127.0.0.1:80"))
+        #expect(try await node.links.resolve(seed) == [PeerAddress(host: "127.0.0.1", port: 80)])
         await node.stop()
     }
 }

@@ -49,7 +49,8 @@ struct ConfigurationFile {
                     value, [key],
                     [
                         "name": .clusterName, "node-name": .name, "bind": .bind, "advertise": .advertise,
-                        "join": .join, "key-file": .clusterKeyFile, "slots": .slots, "labels": .label,
+                        "join": .join, "key-file": .clusterKeyFile, "key-grace": .keyGrace,
+                        "slots": .slots, "labels": .label,
                     ])
             default: unknown([key])
             }

@@ -12,6 +12,7 @@ struct NodeSettings: Sendable {
         case key = "tlskey"
         case entitlement = "allow-insecure-entitlement"
         case cacheBytesMax = "cache-max"
+        case keyGrace = "key-grace"
 
         /// The environment variable that sets it; lists are comma separated.
         var variable: String {
@@ -23,7 +24,7 @@ struct NodeSettings: Sendable {
 
         var isList: Bool {
             switch self {
-            case .addr, .join, .label, .platform, .entitlement: true
+            case .addr, .advertise, .join, .label, .platform, .entitlement: true
             default: false
             }
         }
