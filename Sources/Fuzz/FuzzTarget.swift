@@ -3,7 +3,7 @@ struct FuzzTarget {
     let name: String
     /// Encodings of real values, which mutations start from.
     let corpus: [[UInt8]]
-    /// Decodes `bytes`; false when they are refused. Traps, or returns `.failed`, when a promise is broken.
+    /// Decodes `bytes`; traps, or returns `.failed`, when a promise is broken.
     let check: (_ bytes: [UInt8]) -> Outcome
 
     enum Outcome {

@@ -6,7 +6,7 @@ internal import Glibc
 /// Prints one line a decoder and ends with 1 when one broke a promise; a trap ends the process with the seed and the
 /// decoder on standard error before it.
 struct FuzzRun {
-    private static let batch = 20_000
+    private static let batch = 2_000
     /// Growth of the process beyond this is a decoder that takes memory by a length alone.
     private static let memoryBytesMax = 512 << 20
 
@@ -66,9 +66,13 @@ struct FuzzRun {
         let taken = start.duration(to: .now)
         for target in targets {
             let count = counts[target.name] ?? (0, 0)
-            print("\(target.name): \(count.decoded + count.refused) inputs, \(count.decoded) decoded, \(count.refused) refused")
+            print(
+                "\(target.name): \(count.decoded + count.refused) inputs, \(count.decoded) decoded, \(count.refused) refused"
+            )
         }
-        print("fuzz: \(total) inputs in \(taken.components.seconds) s, seed \(seed), at most \(Self.peakBytes >> 20) MB, no promise broken")
+        print(
+            "fuzz: \(total) inputs in \(taken.components.seconds) s, seed \(seed), at most \(Self.peakBytes >> 20) MB, no promise broken"
+        )
         guard Self.peakBytes < Self.memoryBytesMax else { Self.leave("memory grew to \(Self.peakBytes) bytes") }
     }
 

@@ -1,6 +1,6 @@
 internal import ClusterModel
-internal import Gossip
 internal import Glibc
+internal import Gossip
 internal import Sodium
 internal import UVLoop
 internal import Wire
@@ -30,7 +30,8 @@ struct Bench {
     }
 
     private static func leave() -> Never {
-        let line = Array("usage: peerbuild-gossip-bench [--nodes N] [--seconds S] [--period-ms T] [--packet BYTES]\n".utf8)
+        let line = Array(
+            "usage: peerbuild-gossip-bench [--nodes N] [--seconds S] [--period-ms T] [--packet BYTES]\n".utf8)
         _ = write(STDERR_FILENO, line, line.count)
         exit(64)
     }

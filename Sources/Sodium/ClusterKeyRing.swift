@@ -55,7 +55,8 @@ package struct ClusterKeyRing: Sendable {
     private init(entries: [Entry], isSecret: Bool) {
         self.entries = entries
         removed = []
-        mapKey = Array(KeyedHash.hash(Array("cache map hash".utf8), key: entries[0].key.secret).prefix(Self.mapKeyBytes))
+        mapKey = Array(
+            KeyedHash.hash(Array("cache map hash".utf8), key: entries[0].key.secret).prefix(Self.mapKeyBytes))
         self.isSecret = isSecret
         sort()
     }
@@ -240,7 +241,8 @@ extension ClusterKeyRing.Entry {
 
 extension ClusterKeyRing: Equatable {
     package static func == (left: ClusterKeyRing, right: ClusterKeyRing) -> Bool {
-        left.isSecret == right.isSecret && left.mapKey == right.mapKey && left.removed.sorted() == right.removed.sorted()
+        left.isSecret == right.isSecret && left.mapKey == right.mapKey
+            && left.removed.sorted() == right.removed.sorted()
             && left.entries.elementsEqual(right.entries) {
                 $0.fingerprint == $1.fingerprint && $0.generation == $1.generation && $0.retiredUntil == $1.retiredUntil
             }

@@ -28,7 +28,8 @@ extension LoopThread {
     ///
     /// The system's resolver is asked on a thread of libuv's pool, as it blocks.
     package func serviceRecords(of name: String) async throws(ServiceLookupError) -> [ServiceRecord] {
-        let answer = await withCheckedContinuation { (continuation: CheckedContinuation<ServiceRequest.Answer, Never>) in
+        let answer = await withCheckedContinuation {
+            (continuation: CheckedContinuation<ServiceRequest.Answer, Never>) in
             perform { self.startLookUp(name) { continuation.resume(returning: $0) } }
         }
         return try answer.get()
@@ -39,7 +40,8 @@ extension LoopThread {
         guard !isStopping else { return completed(.failure(failure)) }
         let request = ServiceRequest(name: name, completed: completed)
         let status = uv_queue_work(
-            pointer, request.pointer, { ServiceRequest.of($0)?.ask() }, { pointer, _ in ServiceRequest.take(pointer)?.finish() })
+            pointer, request.pointer, { ServiceRequest.of($0)?.ask() },
+            { pointer, _ in ServiceRequest.take(pointer)?.finish() })
         if status != 0 { ServiceRequest.take(request.pointer)?.finish() }
     }
 }

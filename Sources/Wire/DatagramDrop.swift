@@ -34,7 +34,8 @@ package enum DatagramDrop: String, Sendable, Hashable, CaseIterable {
         case .forged: "damaged, forged or meant for another node"
         case .replayed: "replays, or far out of order"
         case .staleBoot: "from before their sender's restart"
-        case .cloned: "sent with this node's own identity: its root directory was copied; give one of the two a new root"
+        case .cloned:
+            "sent with this node's own identity: its root directory was copied; give one of the two a new root"
         case .overflow: "more than this node could take in time"
         case .unvalidated: "answers to addresses that have not proved themselves"
         }

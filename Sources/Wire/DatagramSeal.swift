@@ -79,7 +79,8 @@ package struct DatagramSeal: Sendable {
     package init(keys ring: ClusterKeyRing, clusterName: String, node: UInt64, bootID: UInt64) throws {
         self.clusterName = Array(clusterName.utf8)
         own = Receiver(node: node, bootID: bootID)
-        associated = [UInt8](repeating: 0, count: Self.headerBytes) + self.clusterName + [UInt8](repeating: 0, count: 16)
+        associated =
+            [UInt8](repeating: 0, count: Self.headerBytes) + self.clusterName + [UInt8](repeating: 0, count: 16)
         try replaceKeys(ring)
     }
 

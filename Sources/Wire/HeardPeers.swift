@@ -31,7 +31,8 @@ package struct HeardPeers: Sendable {
 
     /// A packet of `bytes` bytes came from `address`.
     package mutating func heard(
-        _ sender: DatagramSeal.Receiver, at address: PeerAddress, bytes: Int, isBound: Bool, now: ContinuousClock.Instant
+        _ sender: DatagramSeal.Receiver, at address: PeerAddress, bytes: Int, isBound: Bool,
+        now: ContinuousClock.Instant
     ) {
         guard makeRoom(for: address, now) else { return }
         var entry = entries[address] ?? Entry(receiver: sender, heardAt: now, isValidated: false)
@@ -58,7 +59,9 @@ package struct HeardPeers: Sendable {
         guard let index = entries.index(forKey: address) else { return nil }
         entries.values[index].unanswered += 1
         let entry = entries.values[index]
-        guard entry.unanswered <= Self.unansweredMax, entry.heardAt.duration(to: now) < Self.freshFor else { return nil }
+        guard entry.unanswered <= Self.unansweredMax, entry.heardAt.duration(to: now) < Self.freshFor else {
+            return nil
+        }
         return entry.receiver
     }
 

@@ -165,7 +165,6 @@ package actor PeerLinks {
     /// Open libuv handles: what a leak test counts.
     package nonisolated var handleCount: Int { loop.handleCount }
 
-
     // MARK: For the parts of this type
 
     /// Runs `body` inside the actor, in order with the loop's other work; from any thread.

@@ -32,7 +32,6 @@ package struct WireDecoding {
         var frames: [UInt8] = []
         FrameCodec.append(.open, stream: 1, data: Array("have".utf8)[...], to: &frames)
         FrameCodec.append(.dataEnd, stream: 1, data: [1, 2, 3], to: &frames)
-        FrameCodec.append(.credit, stream: 1, data: [0, 0, 1, 0], to: &frames)
         FrameCodec.append(.ping, stream: 0, data: [UInt8](repeating: 1, count: 8)[...], to: &frames)
         FrameCodec.append(.finish, stream: 1, to: &frames)
         FrameCodec.append(.goAway, stream: 0, to: &frames)

@@ -31,7 +31,9 @@ import Testing
         #expect(ring.primary.fingerprint == keys[1].fingerprint && ring.setHash != installed)
         try ring.remove(keys[0].fingerprint, graceSeconds: 9, now: 100)
         #expect(ring.installed.count == 1 && ring.entries.count == 2)
-        #expect(throws: KeyRingError.retired(keys[0].fingerprint)) { try Self.after(ring) { try $0.use(keys[0].fingerprint) } }
+        #expect(throws: KeyRingError.retired(keys[0].fingerprint)) {
+            try Self.after(ring) { try $0.use(keys[0].fingerprint) }
+        }
         #expect(throws: KeyRingError.retired(keys[0].fingerprint)) { try Self.after(ring) { try $0.install(keys[0]) } }
         let expired = [108, 109].map { ring.expire(at: $0) }
         #expect(expired == [false, true] && ring.entries.count == 1)
@@ -146,7 +148,8 @@ import Testing
     }
 
     @Test func `a restart keeps the ring, and a fresh key in the file seals`() throws {
-        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("ring-\(UInt64.random(in: 0 ... .max))")
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "ring-\(UInt64.random(in: 0 ... .max))")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: directory) }
         let path = directory.appendingPathComponent("keyring").path

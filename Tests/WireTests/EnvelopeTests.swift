@@ -30,7 +30,9 @@ private struct Ends {
         return cause
     }
 
-    @Test(arguments: [0, 1, 13, 468, 1_156, 8_900]) func `adds 44 bytes and gives back what went in`(_ count: Int) throws {
+    @Test(arguments: [0, 1, 13, 468, 1_156, 8_900]) func `adds 44 bytes and gives back what went in`(
+        _ count: Int
+    ) throws {
         var ends = try Ends(ClusterKeyRing(primary: .generate()))
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0) }
         let packet = ends.sender.seal(bytes, for: Ends.receiver)
@@ -85,7 +87,9 @@ private struct Ends {
         let packet = ends.sender.seal([1, 2, 3], for: nil)
         do { let found = Self.cause(&ends.receiver, Array(packet[..<43])); #expect(found == .truncated) }
         do { let found = Self.cause(&ends.receiver, []); #expect(found == .truncated) }
-        do { let found = Self.cause(&ends.receiver, [UInt8](repeating: 0x10, count: 8_945)); #expect(found == .oversized) }
+        do {
+            let found = Self.cause(&ends.receiver, [UInt8](repeating: 0x10, count: 8_945)); #expect(found == .oversized)
+        }
         for index in packet.indices {
             for bit in 0..<8 {
                 var damaged = packet
@@ -93,7 +97,8 @@ private struct Ends {
                 let expected: Set<DatagramDrop> =
                     index == 0 ? [.unknownVersion, .forged] : index < 4 ? [.foreign] : [.forged]
                 let cause = Self.cause(&ends.receiver, damaged)
-                #expect(cause.map(expected.contains) == true, "byte \(index) bit \(bit): \(cause.map(\.rawValue) ?? "-")")
+                #expect(
+                    cause.map(expected.contains) == true, "byte \(index) bit \(bit): \(cause.map(\.rawValue) ?? "-")")
             }
             let cut = Self.cause(&ends.receiver, Array(packet[..<index]))
             #expect(cut == (index < 44 ? .truncated : .forged))

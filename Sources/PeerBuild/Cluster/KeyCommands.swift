@@ -25,7 +25,8 @@ struct KeysCommand: AsyncParsableCommand {
     struct Install: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "install", abstract: "Gives all members a key that opens, and does not seal yet.",
-            discussion: "The key is read from a file or standard input, never from the command line, which others can see.")
+            discussion:
+                "The key is read from a file or standard input, never from the command line, which others can see.")
 
         @OptionGroup var node: NodeOptions
         @Option(help: "table or json.") var format = StatusCommand.Format.table

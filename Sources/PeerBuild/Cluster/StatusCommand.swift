@@ -134,14 +134,16 @@ struct StatusReport: Codable, Hashable {
             [
                 member.name, member.address,
                 ([member.state] + member.conditions).joined(separator: ","),
-                member.loadAgeSeconds < 0 ? "-" : String(format: "%.1fs", member.loadAgeSeconds), "\(member.running)/\(member.slots)", "\(member.queued)",
+                member.loadAgeSeconds < 0 ? "-" : String(format: "%.1fs", member.loadAgeSeconds),
+                "\(member.running)/\(member.slots)", "\(member.queued)",
                 "\(member.cacheKeys)", TextTable.bytes(Int64(clamping: member.cacheBytes)),
                 member.platforms.joined(separator: ","),
                 member.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
             ]
         }
         var text = TextTable.format(
-            ["NAME", "ADDRESS", "STATE", "AGE", "RUNNING", "QUEUED", "KEYS", "CACHE", "PLATFORMS", "LABELS"], memberRows)
+            ["NAME", "ADDRESS", "STATE", "AGE", "RUNNING", "QUEUED", "KEYS", "CACHE", "PLATFORMS", "LABELS"], memberRows
+        )
         for warning in gossip.warnings { text += "\n\nwarning: \(warning)" }
         guard !builds.isEmpty else { return text }
         let buildRows = builds.map { build in

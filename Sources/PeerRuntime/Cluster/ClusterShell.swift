@@ -306,7 +306,8 @@ actor ClusterShell: PeerDialer {
             logger.warning("seed \(address) does not answer; it is tried again until it does")
         case .seedReached(let address, let peer): logger.info("seed \(address) answers", metadata: ["id": "\(peer)"])
         case .identityConflict(let address):
-            let text = "\(address) uses this node's identity: its root directory is a copy; give one of the two a new root"
+            let text =
+                "\(address) uses this node's identity: its root directory is a copy; give one of the two a new root"
             standing[.identity] = text
             logger.error("\(text)")
         case .loopWasLate(let duration):

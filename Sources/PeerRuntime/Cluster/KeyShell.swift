@@ -228,7 +228,9 @@ actor KeyShell {
         await withTaskGroup(of: (PeerID, ClusterKeyRing)?.self) { group in
             var found: [(PeerID, ClusterKeyRing)] = []
             for (index, member) in members.enumerated() {
-                if index >= Self.exchangesAtOnce, let answer = await group.next() { found += [answer].compactMap(\.self) }
+                if index >= Self.exchangesAtOnce, let answer = await group.next() {
+                    found += [answer].compactMap(\.self)
+                }
                 group.addTask {
                     guard let ring = await self.exchange(with: member.id, at: member.address) else { return nil }
                     return (member.id, ring)
