@@ -38,6 +38,7 @@ let package = Package(
         .executable(name: "peerbuild", targets: ["PeerBuild"]),
         .executable(name: "peerbuild-fuzz", targets: ["Fuzz"]),
         .executable(name: "peerbuild-gossip-bench", targets: ["GossipBench"]),
+        .executable(name: "peerbuild-simulate", targets: ["Simulate"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -133,6 +134,12 @@ let package = Package(
             name: "GossipBench", dependencies: ["ClusterModel", "Gossip", "Sodium", "UVLoop", "Wire", logging],
             swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
+        .executableTarget(
+            name: "Simulate",
+            dependencies: [
+                "Gossip", "Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: own),
 
         // A real registry and a small HTTP server for the tests that need one.
         .target(

@@ -24,7 +24,11 @@ struct AntiEntropy: Sendable {
     /// Least time between two repairs of this node, in periods.
     static let repairPeriods = 1.0
     /// A table that changed less than this many periods ago may differ because news is under way.
-    static let quietPeriods = 0.5
+    static let quietPeriods = 0.25
+    /// Counts that differ by more are no news under way.
+    static let farCount = 8
+    /// Least time between two repairs while the tables are far apart, in periods.
+    static let farPeriods = 0.25
 
     mutating func begin(_ purpose: Purpose, at now: MonotonicInstant, period: Duration) -> Membership.ExchangeID {
         lastID += 1
@@ -47,11 +51,15 @@ struct AntiEntropy: Sendable {
     }
 
     /// Whether a difference that shows now is worth a repair; a yes counts as one.
-    mutating func wantsRepair(at now: MonotonicInstant, tableChangedAt: MonotonicInstant, period: Duration) -> Bool {
-        guard now >= nextRepairAt, now - tableChangedAt >= period * Self.quietPeriods,
+    ///
+    /// A table that has just changed may differ because news is under way, unless the counts are `far` apart.
+    mutating func wantsRepair(
+        at now: MonotonicInstant, tableChangedAt: MonotonicInstant, isFar: Bool, period: Duration
+    ) -> Bool {
+        guard now >= nextRepairAt, isFar || now - tableChangedAt >= period * Self.quietPeriods,
             !outgoing.contains(where: { if case .repair = $0.purpose { true } else { false } })
         else { return false }
-        nextRepairAt = now + period * Self.repairPeriods
+        nextRepairAt = now + period * (isFar ? Self.farPeriods : Self.repairPeriods)
         return true
     }
 }

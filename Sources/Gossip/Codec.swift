@@ -46,7 +46,8 @@ enum Codec {
     }
 
     private enum RecordType: UInt8 {
-        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct
+        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct, accuse,
+            confirm, clear, refute, buckets, bucket, want
     }
 
     private static func encodeBody(_ record: Record, into writer: inout ByteWriter) -> RecordType {
@@ -81,6 +82,38 @@ enum Codec {
             case .dead: return .dead
             case .left: return .left
             }
+        case .accuse(let accusation):
+            encode(accusation, into: &writer)
+            return .accuse
+        case .confirm(let accusation):
+            encode(accusation, into: &writer)
+            return .confirm
+        case .clear(let subject, let bootID, let incarnation):
+            writer.append(subject.rawValue)
+            writer.append(bootID)
+            writer.append(incarnation)
+            return .clear
+        case .refute(let id, let bootID, let incarnation):
+            writer.append(id.rawValue)
+            writer.append(bootID)
+            writer.append(incarnation)
+            return .refute
+        case .buckets(let hashes):
+            for hash in hashes { writer.append(hash) }
+            return .buckets
+        case .bucket(let index, let count, let standings):
+            writer.append(index)
+            writer.append(count)
+            for standing in standings {
+                writer.append(standing.id.rawValue)
+                writer.append(standing.bootID)
+                writer.append(standing.incarnation)
+                writer.append(standing.state.rawValue)
+            }
+            return .bucket
+        case .want(let ids):
+            for id in ids { writer.append(id.rawValue) }
+            return .want
         case .load(let id, let bootID, let load, let age):
             writer.append(id.rawValue)
             writer.append(bootID)
@@ -115,6 +148,35 @@ enum Codec {
         case .vouch: return .vouch(number: try reader.read(), bootID: try reader.read(), incarnation: try reader.read())
         case .nack: return .nack(number: try reader.read())
         case .alive: return .alive(try AliveRecord(from: &reader))
+        case .accuse: return .accuse(try decodeAccusation(from: &reader))
+        case .confirm: return .confirm(try decodeAccusation(from: &reader))
+        case .clear:
+            return .clear(
+                subject: PeerID(rawValue: try reader.read()), bootID: try reader.read(), incarnation: try reader.read())
+        case .refute:
+            return .refute(
+                PeerID(rawValue: try reader.read()), bootID: try reader.read(), incarnation: try reader.read())
+        case .buckets:
+            var hashes: [UInt32] = []
+            while reader.remaining > 0 { hashes.append(try reader.read()) }
+            return .buckets(hashes)
+        case .bucket:
+            let index: UInt16 = try reader.read()
+            let count: UInt16 = try reader.read()
+            guard index < count, count <= Buckets.countMax else { throw .outOfRange(field: "bucket") }
+            var standings: [Standing] = []
+            while reader.remaining > 0 {
+                let id = PeerID(rawValue: try reader.read())
+                let bootID: UInt64 = try reader.read()
+                let incarnation: UInt32 = try reader.read()
+                guard let state = Member.State(rawValue: try reader.read()) else { throw .invalid(field: "state") }
+                standings.append(Standing(id: id, bootID: bootID, incarnation: incarnation, state: state))
+            }
+            return .bucket(index: index, of: count, standings)
+        case .want:
+            var ids: [PeerID] = []
+            while reader.remaining > 0 { ids.append(PeerID(rawValue: try reader.read())) }
+            return .want(ids)
         case .suspect: return .claim(try decodeClaim(.suspect, from: &reader))
         case .dead: return .claim(try decodeClaim(.dead, from: &reader))
         case .left: return .claim(try decodeClaim(.left, from: &reader))
@@ -147,11 +209,32 @@ enum Codec {
         writer.append(claim.bootID)
         writer.append(claim.incarnation)
         writer.append(claim.accuser.rawValue)
+        writer.append(claim.evidence.rawValue)
+        writer.append(claim.accusers)
+    }
+
+    private static func encode(_ accusation: Accusation, into writer: inout ByteWriter) {
+        writer.append(accusation.subject.rawValue)
+        writer.append(accusation.bootID)
+        writer.append(accusation.incarnation)
+        writer.append(accusation.evidence.rawValue)
+    }
+
+    private static func decodeAccusation(from reader: inout ByteReader) throws(CodecError) -> Accusation {
+        Accusation(
+            subject: PeerID(rawValue: try reader.read()), bootID: try reader.read(), incarnation: try reader.read(),
+            evidence: try decodeEvidence(from: &reader))
+    }
+
+    private static func decodeEvidence(from reader: inout ByteReader) throws(CodecError) -> Suspicion.Evidence {
+        guard let evidence = Suspicion.Evidence(rawValue: try reader.read()) else { throw .invalid(field: "evidence") }
+        return evidence
     }
 
     private static func decodeClaim(_ kind: Claim.Kind, from reader: inout ByteReader) throws(CodecError) -> Claim {
         Claim(
             kind: kind, subject: PeerID(rawValue: try reader.read()), bootID: try reader.read(),
-            incarnation: try reader.read(), accuser: PeerID(rawValue: try reader.read()))
+            incarnation: try reader.read(), accuser: PeerID(rawValue: try reader.read()),
+            evidence: try decodeEvidence(from: &reader), accusers: try reader.read())
     }
 }

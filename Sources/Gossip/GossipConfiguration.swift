@@ -12,21 +12,27 @@ package struct GossipConfiguration: Sendable {
     package var sealOverheadBytes = 44
     /// Unix time minus the monotonic clock: lets all nodes number the periods alike (see `ProbeSchedule`).
     package var wallClockOffset: Duration = .zero
-    /// Shortest time from an accusation to the last probe before a verdict, in periods.
+    /// Shortest time from the first accusation to a verdict, in periods.
     ///
-    /// A node that was stopped for
-    /// 3 periods can refute until `suspicionPeriodsMin` + twice `ProbeTiming.failed`.
-    package var suspicionPeriodsMin = 3.0
-    /// The same when nobody confirms the accusation.
-    package var suspicionPeriodsMax = 9.0
+    /// A host that was frozen for less can still refute.
+    package var suspicionPeriodsMin = 2.0
+    /// The same when too few confirm the accusation, before the share that grows with the cluster.
+    package var suspicionPeriodsMax = 4.0
     /// How long dead and departed members are remembered; the dead are tried again all the while.
     package var tombstoneLifetime: Duration = .seconds(24 * 3_600)
-    /// Rate at which user records may leave, in bytes per second; bursts are twice as long.
-    package var userBytesPerSecond = 64_000
+    /// Rate at which news may leave, in bytes per second; bursts are twice as long.
+    ///
+    /// Probes, accusations and refutations are never held back.
+    package var bytesPerSecond = 64_000
     /// Least time between two snapshots for rejoin.
     package var persistInterval: Duration = .seconds(5)
 
     package init() {}
+
+    /// (max + 2 · log2 n) periods.
+    func suspicionPeriodsMax(membersUp: Int) -> Double {
+        suspicionPeriodsMax + 2 * Double(Int.bitWidth - membersUp.leadingZeroBitCount - 1)
+    }
 
     /// Smallest `packetLimit` that carries one probe with one member record.
     static let packetLimitMin = 512

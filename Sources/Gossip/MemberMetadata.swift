@@ -74,6 +74,12 @@ package struct MemberMetadata: Hashable, Sendable {
         }
     }
 
+    /// Its addresses in order, over and over.
+    func address(at index: Int) -> PeerAddress {
+        let place = index % (1 + alternatives.count)
+        return place == 0 ? address : alternatives[place - 1]
+    }
+
     /// Whether the member advertises this address.
     func isReached(at address: PeerAddress) -> Bool { self.address == address || alternatives.contains(address) }
 

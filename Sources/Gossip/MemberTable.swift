@@ -4,9 +4,18 @@ internal import ClusterModel
 struct MemberTable: Sendable {
     struct Entry: Sendable {
         var member: Member
-        var suspicion: Suspicion?
+        /// When a datagram of it came last.
+        var heardAt: MonotonicInstant?
+        /// Which of its addresses answered last.
+        var addressIndex: UInt8 = 0
+        /// Probes in a row that only a stream answered.
+        var streamOnly: UInt8 = 0
+        /// When it came back from the dead lately, to damp a flapper.
+        var returns = Returns()
         /// When it died or left, nil while it is up.
         var downSince: MonotonicInstant?
+        /// Where it was reached last, else where it says.
+        var address: PeerAddress { member.metadata.address(at: Int(addressIndex)) }
         var userWindow = UserWindow()
         /// Version of this node's holdings that the member was sent last.
         var holdingsTold: UInt32 = 0
@@ -17,10 +26,15 @@ struct MemberTable: Sendable {
     /// Bounds memory to about 16 MB.
     static let membersMax = 16_384
 
-    private(set) var entries: [PeerID: Entry] = [:]
+    /// Entries in chunks: nodes of a simulation that start from one table share all but the chunks that they change.
+    private var chunks: [[Entry?]] = []
+    private var places: [PeerID: Int32] = [:]
+    private var free: [Int32] = []
     /// Alive and suspect, sorted, this node included.
     private(set) var up: [PeerID] = []
-    private(set) var suspects: [PeerID] = []
+    /// With an accusation that is neither refuted nor decided, sorted.
+    private(set) var accused: [PeerID] = []
+    private(set) var suspicions: [PeerID: Suspicion] = [:]
     private(set) var dead: [PeerID] = []
     private(set) var left: [PeerID] = []
     /// XOR over the members that are up of mix(id, boot, incarnation): equal tables, equal hashes.
@@ -30,14 +44,32 @@ struct MemberTable: Sendable {
 
     init(at now: MonotonicInstant) { changedAt = now }
 
-    subscript(id: PeerID) -> Entry? { entries[id] }
+    subscript(id: PeerID) -> Entry? {
+        guard let place = places[id] else { return nil }
+        return chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize]
+    }
 
-    var isFull: Bool { entries.count >= Self.membersMax }
+    static let chunkSize = 16
+
+    var count: Int { places.count }
+    var isFull: Bool { places.count >= Self.membersMax }
+
+    /// Changes an entry in place; neither state, boot nor incarnation.
+    mutating func update(_ id: PeerID, _ change: (inout Entry) -> Void) {
+        guard let place = places[id] else { return }
+        let (chunk, offset) = (Int(place) / Self.chunkSize, Int(place) % Self.chunkSize)
+        if var entry = chunks[chunk][offset] {
+            chunks[chunk][offset] = nil
+            change(&entry)
+            chunks[chunk][offset] = entry
+        }
+    }
 
     /// Puts `entry` in the place of the member's former one.
     mutating func set(_ entry: Entry, at now: MonotonicInstant) {
         let id = entry.member.id
-        let before = entries.updateValue(entry, forKey: id)
+        let before = self[id]
+        store(entry)
         move(id, from: before?.member.state, to: entry.member.state)
         let change = Self.term(before?.member) ^ Self.term(entry.member)
         if change != 0 {
@@ -46,8 +78,26 @@ struct MemberTable: Sendable {
         }
     }
 
+    private mutating func store(_ entry: Entry) {
+        let id = entry.member.id
+        if let place = places[id] {
+            chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize] = entry
+        } else if let place = free.popLast() {
+            places[id] = place
+            chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize] = entry
+        } else {
+            if chunks.last.map({ $0.count == Self.chunkSize }) ?? true { chunks.append([]) }
+            let chunk = chunks.count - 1
+            places[id] = Int32(chunk * Self.chunkSize + chunks[chunk].count)
+            chunks[chunk].append(entry)
+        }
+    }
+
     mutating func forget(_ id: PeerID, at now: MonotonicInstant) {
-        guard let gone = entries.removeValue(forKey: id) else { return }
+        guard let gone = self[id], let place = places.removeValue(forKey: id) else { return }
+        chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize] = nil
+        free.append(place)
+        setSuspicion(nil, of: id)
         move(id, from: gone.member.state, to: nil)
         let term = Self.term(gone.member)
         if term != 0 {
@@ -56,34 +106,53 @@ struct MemberTable: Sendable {
         }
     }
 
-    /// Changes what neither lists nor hash depend on.
+    // MARK: What neither lists nor hash depend on
+
     mutating func updateLoad(_ load: LoadRecord, of id: PeerID, at written: MonotonicInstant) {
-        entries[id]?.member.load = load
-        entries[id]?.member.loadAt = written
+        update(id) {
+            $0.member.load = load
+            $0.member.loadAt = written
+        }
     }
 
-    mutating func updateHoldings(_ holdings: Holdings, of id: PeerID) { entries[id]?.member.holdings = holdings }
+    mutating func updateHoldings(_ holdings: Holdings, of id: PeerID) { update(id) { $0.member.holdings = holdings } }
 
     /// Notes that the peer has been sent this node's holdings in their present version.
-    mutating func holdingsTold(_ version: UInt32, to id: PeerID) { entries[id]?.holdingsTold = version }
+    mutating func holdingsTold(_ version: UInt32, to id: PeerID) { update(id) { $0.holdingsTold = version } }
+
+    mutating func setSuspicion(_ suspicion: Suspicion?, of id: PeerID) {
+        if let suspicion {
+            if suspicions.updateValue(suspicion, forKey: id) == nil { accused.insertSorted(id) }
+        } else if suspicions.removeValue(forKey: id) != nil {
+            accused.removeSorted(id)
+        }
+    }
 
     mutating func updateSuspicion(_ id: PeerID, _ change: (inout Suspicion) -> Void) {
-        guard var suspicion = entries[id]?.suspicion else { return }
+        guard var suspicion = suspicions[id] else { return }
         change(&suspicion)
-        entries[id]?.suspicion = suspicion
+        suspicions[id] = suspicion
     }
 
     /// Whether a user record is new; marks it as seen.
     mutating func admitUserRecord(_ sequence: UInt32, from id: PeerID) -> Bool {
-        entries[id]?.userWindow.admit(sequence) ?? false
+        var isNew = false
+        update(id) { isNew = $0.userWindow.admit(sequence) }
+        return isNew
     }
 
     /// All members sorted by id.
-    var members: [Member] { entries.values.map(\.member).sorted { $0.id < $1.id } }
+    var members: [Member] { chunks.joined().compactMap { $0?.member }.sorted { $0.id < $1.id } }
+
+    /// All ids, in no order that depends on anything but the order in which they were added.
+    var ids: [PeerID] { chunks.joined().compactMap { $0?.member.id } }
+
+    /// Place of a member in `up`.
+    func place(of id: PeerID) -> Int? { up.place(of: id) }
 
     /// Takes out the down that have been remembered long enough.
     mutating func forgetOld(before instant: MonotonicInstant, at now: MonotonicInstant) {
-        for id in dead + left where (entries[id]?.downSince ?? now) < instant { forget(id, at: now) }
+        for id in dead + left where (self[id]?.downSince ?? now) < instant { forget(id, at: now) }
     }
 
     private mutating func move(_ id: PeerID, from before: Member.State?, to after: Member.State?) {
@@ -93,44 +162,20 @@ struct MemberTable: Sendable {
         if wasUp, !isUp { up.removeSorted(id) }
         if !wasUp, isUp { up.insertSorted(id) }
         switch before {
-        case .suspect: suspects.removeSorted(id)
         case .dead: dead.removeSorted(id)
         case .left: left.removeSorted(id)
-        case .alive, nil: break
+        case .alive, .suspect, nil: break
         }
         switch after {
-        case .suspect: suspects.insertSorted(id)
         case .dead: dead.insertSorted(id)
         case .left: left.insertSorted(id)
-        case .alive, nil: break
+        case .alive, .suspect, nil: break
         }
     }
 
-    private static func term(_ member: Member?) -> UInt64 {
+    static func term(_ member: Member?) -> UInt64 {
         guard let member, member.isUp else { return 0 }
         return SplitMix64.mix(
             SplitMix64.mix(SplitMix64.mix(member.id.rawValue) ^ member.bootID) &+ UInt64(member.incarnation))
-    }
-}
-
-extension [PeerID] {
-    fileprivate mutating func insertSorted(_ id: PeerID) {
-        let place = firstPlace(notBelow: id)
-        if place < count, self[place] == id { return }
-        insert(id, at: place)
-    }
-
-    fileprivate mutating func removeSorted(_ id: PeerID) {
-        let place = firstPlace(notBelow: id)
-        if place < count, self[place] == id { remove(at: place) }
-    }
-
-    private func firstPlace(notBelow id: PeerID) -> Int {
-        var (low, high) = (0, count)
-        while low < high {
-            let middle = (low + high) / 2
-            if self[middle] < id { low = middle + 1 } else { high = middle }
-        }
-        return low
     }
 }

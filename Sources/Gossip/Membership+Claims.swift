@@ -8,7 +8,10 @@ extension Membership {
     mutating func apply(_ alive: AliveRecord, passingOn passesOn: Bool = true, at now: MonotonicInstant) {
         guard alive.id != selfID else { return heardOfSelf(alive, at: now) }
         guard var entry = table[alive.id] else {
-            guard !table.isFull else { return }
+            guard !table.isFull else {
+                counters.dropped.members += 1
+                return
+            }
             var load = LoadRecord()
             load.slots = alive.metadata.slots
             let member = Member(
@@ -32,26 +35,52 @@ extension Membership {
         entry.member.incarnation = alive.incarnation
         entry.member.metadata = alive.metadata
         entry.member.state = .alive
-        entry.suspicion = nil
+        entry.member.condition = entry.member.condition == .stalled ? .well : entry.member.condition
         entry.downSince = nil
+        entry.addressIndex = before.metadata == alive.metadata ? entry.addressIndex : 0
+        if before.state == .dead, alive.bootID == before.bootID { entry.returns.note(at: now) }
+        setSuspicion(nil, of: alive.id)
         table.set(entry, at: now)
         // A probe that began before this sign of life must not accuse the new incarnation.
         probes.removeAll { $0.subject == alive.id }
-        if passesOn { gossip(.alive(alive), as: .standing(alive.id), at: now) }
+        if passesOn {
+            let isKnown = alive.bootID == before.bootID && alive.metadata == before.metadata
+            gossip(isKnown ? alive.refutation : .alive(alive), as: .standing(alive.id), at: now)
+        }
         if alive.bootID > before.bootID {
             report(.restarted, entry.member, at: now)
         } else {
             if before.metadata != alive.metadata { report(.updated, entry.member, at: now) }
-            if before.state == .dead { report(.returned, entry.member, at: now) }
-            if before.state == .suspect { report(.refuted, entry.member, at: now) }
+            if before.state == .dead {
+                counters.returns += 1
+                report(.returned, entry.member, at: now)
+            }
+            if before.state == .suspect {
+                counters.refutations += 1
+                report(.refuted, entry.member, at: now)
+            }
         }
     }
 
     /// The member itself showed a higher incarnation in an ack; its alive record will say the same.
     mutating func refuted(_ before: MemberTable.Entry, incarnation: UInt32, at now: MonotonicInstant) {
+        // New metadata takes a step in the upper half: only a whole record can bring it.
+        guard incarnation >> 16 == before.member.incarnation >> 16 else { return }
         var alive = AliveRecord(before.member)
         alive.incarnation = incarnation
         apply(alive, at: now)
+    }
+
+    /// A short word of a higher incarnation.
+    mutating func applyRefutation(of id: PeerID, bootID: UInt64, incarnation: UInt32, at now: MonotonicInstant) {
+        guard id != selfID else {
+            if bootID == self.bootID, incarnation > own.incarnation { raiseIncarnation(above: incarnation, at: now) }
+            return
+        }
+        guard let entry = table[id], entry.member.bootID == bootID, incarnation > entry.member.incarnation else {
+            return
+        }
+        refuted(entry, incarnation: incarnation, at: now)
     }
 
     private mutating func heardOfSelf(_ alive: AliveRecord, at now: MonotonicInstant) {
@@ -69,64 +98,74 @@ extension Membership {
 
     // MARK: Claims
 
-    /// `isChallenge`: learnt from a whole state, where the other side of a healed partition calls ours dead.
-    ///
-    /// Such a word
-    /// is an accusation to be refuted, no verdict; otherwise both halves would first kill each other's members.
-    mutating func apply(_ claim: Claim, isChallenge: Bool = false, at now: MonotonicInstant) {
+    mutating func apply(_ claim: Claim, at now: MonotonicInstant) {
         guard claim.subject != selfID else { return accused(claim, at: now) }
         guard let entry = table[claim.subject], entry.member.bootID == claim.bootID else { return }
         switch claim.kind {
         case .left:
             guard entry.member.state != .left else { return }
             takeDown(entry, by: claim, to: .left, at: now)
-        case .dead where !isChallenge:
+        case .dead:
             guard entry.member.isUp, claim.incarnation >= entry.member.incarnation else { return }
             takeDown(entry, by: claim, to: .dead, at: now)
-        case .dead, .suspect:
+        case .suspect:
             guard entry.member.isUp, claim.incarnation >= entry.member.incarnation else { return }
-            suspect(entry, by: claim, isChallenge: isChallenge, at: now)
+            suspect(entry, by: claim, at: now)
         }
     }
 
-    private mutating func suspect(
-        _ before: MemberTable.Entry, by claim: Claim, isChallenge: Bool, at now: MonotonicInstant
-    ) {
-        var entry = before
-        var claim = claim
-        claim.kind = .suspect
-        if var suspicion = entry.suspicion, suspicion.incarnation == claim.incarnation {
-            guard suspicion.confirm(by: claim.accuser) else { return }
-            entry.suspicion = suspicion
-            table.set(entry, at: now)
-            gossip(.claim(claim), as: .suspect(claim.subject, accuser: claim.accuser), at: now)
-            return
-        }
-        entry.member.state = .suspect
-        entry.member.incarnation = claim.incarnation
-        entry.suspicion = Suspicion(
-            incarnation: claim.incarnation, accuser: claim.accuser, membersUp: table.up.count, at: now)
-        table.set(entry, at: now)
-        gossip(.claim(claim), as: .suspect(claim.subject, accuser: claim.accuser), at: now)
-        report(.suspected, entry.member, at: now)
-        if isChallenge {
-            send([.claim(claim)], to: entry.member.address)
-        } else {
-            confirmIfDesignated(claim, at: now)
-        }
+    /// Learnt by comparing tables: the other side of a healed partition calls ours dead.
+    ///
+    /// Such a word is an accusation to be refuted, no verdict; otherwise both halves would first kill each other's
+    /// members. The accused is asked at once.
+    mutating func challenge(_ claim: Claim, at now: MonotonicInstant) {
+        guard claim.subject != selfID else { return accused(claim, at: now) }
+        guard let entry = table[claim.subject], entry.member.bootID == claim.bootID, entry.member.isUp,
+            claim.incarnation >= entry.member.incarnation
+        else { return }
+        send([.claim(claim)], to: entry.address, as: .probing)
+        startProbe(of: claim.subject, for: .challenge, at: now)
     }
 
-    private mutating func takeDown(
+    /// All hear of a suspect; the accuser gives the verdict, the others wait for it.
+    private mutating func suspect(_ entry: MemberTable.Entry, by claim: Claim, at now: MonotonicInstant) {
+        if var known = table.suspicions[claim.subject], known.incarnation >= claim.incarnation {
+            let isNews = !known.isPublic || !known.accusers.contains(claim.accuser) || known.evidence != claim.evidence
+            guard isNews else { return }
+            let wasPublic = known.isPublic
+            known.isPublic = true
+            known.confirm(by: claim.accuser, evidence: claim.evidence)
+            if known.accusers.first == claim.accuser { known.evidence = claim.evidence }
+            setSuspicion(known, of: claim.subject)
+            gossip(.claim(claim), as: .suspect(claim.subject), at: now)
+            if !wasPublic { becameSuspect(entry, evidence: claim.evidence, at: now) }
+            return confirmed(claim.subject, at: now)
+        }
+        var raised = entry
+        raised.member.incarnation = claim.incarnation
+        table.set(raised, at: now)
+        var suspicion = Suspicion(
+            incarnation: claim.incarnation, bootID: claim.bootID, accuser: claim.accuser, evidence: claim.evidence,
+            isOwn: false, membersUp: table.up.count, damping: entry.returns.factor(at: now), at: now)
+        suspicion.isPublic = true
+        setSuspicion(suspicion, of: claim.subject)
+        gossip(.claim(claim), as: .suspect(claim.subject), at: now)
+        becameSuspect(raised, evidence: claim.evidence, at: now)
+    }
+
+    mutating func takeDown(
         _ before: MemberTable.Entry, by claim: Claim, to state: Member.State, at now: MonotonicInstant
     ) {
         var entry = before
         entry.member.state = state
+        entry.member.condition = .well
         entry.member.incarnation = max(entry.member.incarnation, claim.incarnation)
-        entry.suspicion = nil
         entry.downSince = now
+        setSuspicion(nil, of: claim.subject)
         table.set(entry, at: now)
         probes.removeAll { $0.subject == claim.subject }
         gossip(.claim(claim), as: .standing(claim.subject), at: now)
+        if state == .dead { counters.deaths += 1 }
         report(state == .left ? .left : .died, entry.member, at: now)
     }
 
@@ -136,20 +175,28 @@ extension Membership {
         guard claim.bootID == bootID else { return announceSelf(at: now) }
         guard stage == .running, claim.incarnation >= own.incarnation else { return }
         health.wasAccused()
+        counters.ownRefutations += 1
         raiseIncarnation(above: claim.incarnation, at: now)
+        // The accuser gives the verdict: it hears first.
+        guard claim.accuser != selfID, let address = table[claim.accuser]?.address else { return }
+        send([refutation], to: address, as: .membership)
     }
 
-    private mutating func raiseIncarnation(above incarnation: UInt32, at now: MonotonicInstant) {
+    private var refutation: Record { AliveRecord(own).refutation }
+
+    mutating func raiseIncarnation(above incarnation: UInt32, at now: MonotonicInstant) {
         // At the end of the numbers only a new boot helps; 4 billion refutations are no honest history.
         guard stage == .running, incarnation < .max, var entry = table[selfID] else { return }
         entry.member.incarnation = incarnation + 1
         table.set(entry, at: now)
-        announceSelf(at: now)
+        announceSelf(isRefuting: incarnation >> 16 == (incarnation + 1) >> 16, at: now)
     }
 
-    mutating func announceSelf(at now: MonotonicInstant) {
+    mutating func announceSelf(isRefuting: Bool = false, at now: MonotonicInstant) {
         guard stage == .running else { return }
-        gossip(.alive(AliveRecord(own)), as: .standing(selfID), at: now)
+        // The others know the metadata unless it changed after they met this boot.
+        let alive = AliveRecord(own)
+        gossip(hasNewMetadata || isRefuting == false ? .alive(alive) : alive.refutation, as: .standing(selfID), at: now)
     }
 
     // MARK: Load and user records

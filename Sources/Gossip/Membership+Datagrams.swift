@@ -19,6 +19,7 @@ extension Membership {
             counters.dropped.oldBoot += 1
             return
         }
+        heardFrom(origin, at: now)
         let records: [Record]
         do throws(CodecError) {
             records = try Codec.decode(bytes)
@@ -40,6 +41,23 @@ extension Membership {
         }
     }
 
+    /// Any datagram of a member is a sign of life, and says where it can be reached.
+    private mutating func heardFrom(_ origin: Origin, at now: MonotonicInstant) {
+        guard let entry = table[origin.id], entry.member.bootID == origin.bootID else { return }
+        table.update(origin.id) {
+            $0.heardAt = now
+            $0.streamOnly = 0
+            if $0.member.metadata.isReached(at: origin.source), $0.address != origin.source {
+                $0.addressIndex = $0.member.metadata.alternatives.firstIndex(of: origin.source).map { UInt8($0 + 1) } ?? 0
+            }
+        }
+        if entry.member.condition == .udpBlocked { setCondition(.well, of: origin.id) }
+        if let suspicion = table.suspicions[origin.id], !suspicion.isPublic {
+            counters.accusationsCleared += 1
+            setSuspicion(nil, of: origin.id)
+        }
+    }
+
     private mutating func apply(_ record: Record, from origin: Origin, at now: MonotonicInstant) {
         switch record {
         case .ping(let pulse): answer(pulse, of: origin, at: now)
@@ -53,7 +71,17 @@ extension Membership {
             counters.probesRelayed += 1
             probeAnswered(number, by: probe.subject, bootID: bootID, incarnation: incarnation, at: now)
         case .nack(let number): nackReceived(number)
+        case .accuse(let accusation): accusationReceived(accusation, from: origin, at: now)
+        case .confirm(let accusation): confirmationReceived(accusation, from: origin, at: now)
+        case .clear(let subject, let boot, let incarnation):
+            showedLife(subject, bootID: boot, incarnation: incarnation, at: now)
         case .alive(let alive): apply(alive, at: now)
+        case .refute(let id, let boot, let incarnation):
+            applyRefutation(of: id, bootID: boot, incarnation: incarnation, at: now)
+        case .buckets(let hashes): bucketsReceived(hashes, from: origin, at: now)
+        case .bucket(let index, let count, let standings):
+            bucketReceived(index, of: count, standings, from: origin, at: now)
+        case .want(let ids): wanted(ids, by: origin, at: now)
         case .claim(let claim): apply(claim, at: now)
         case .load(let id, let bootID, let load, let age):
             apply(load, of: id, bootID: bootID, age: age, passingOn: true, at: now)
@@ -79,11 +107,11 @@ extension Membership {
         let seenAt = entry.flatMap { isKnown && !$0.member.metadata.isReached(at: origin.source) ? origin.source : nil }
         records.append(.ack(incarnation: own.incarnation, pulseOfSelf(pulse.number), seenAt: seenAt))
         if stage == .leaving { records.append(.claim(farewell)) }
-        if own.incarnation > 0, pulse.stateHash != table.stateHash { records.append(.alive(AliveRecord(own))) }
+        if own.incarnation > 0, pulse.stateHash != table.stateHash { records.append(AliveRecord(own).refutation) }
         if isKnown, let news = untoldHoldings(to: origin.id) { records.append(news) }
         send(records, to: origin.source, riding: true, at: now)
         // A stranger: its own question is the only sign that there is somebody.
-        if !isKnown { repair(with: origin.id, at: origin.source, now) }
+        if !isKnown || pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
     }
 
     private mutating func ackReceived(
@@ -92,7 +120,11 @@ extension Membership {
         heard(pulse, from: origin, at: now)
         probeAnswered(pulse.number, by: origin.id, bootID: origin.bootID, incarnation: incarnation, at: now)
         relayAnswered(pulse.number, by: origin.id, bootID: origin.bootID, incarnation: incarnation)
-        if pulse.stateHash != table.stateHash { repair(with: origin.id, at: origin.source, now) }
+        if ownStreamOnly > 0 {
+            ownStreamOnly = 0
+            if own.load.flags.contains(.udpBlocked) { setFlag(.udpBlocked, false, at: now) }
+        }
+        if pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
     }
 
     private mutating func heard(_ pulse: Pulse, from origin: Origin, at now: MonotonicInstant) {
@@ -117,125 +149,5 @@ extension Membership {
         guard !own.metadata.isReached(at: address), observations.note(address, by: witness, at: now) else { return }
         effects.append(.notice(.advertisedAddressDiffers(seenAt: address)))
         setFlag(.addressDoubtful, true, at: now)
-    }
-
-    // MARK: Out
-
-    func pulseOfSelf(_ number: UInt32) -> Pulse {
-        Pulse(
-            number: number, stateHash: table.stateHash, upCount: UInt16(clamping: table.up.count),
-            mapRoot: mapRoots.own, load: own.load)
-    }
-
-    private var farewell: Claim {
-        Claim(kind: .left, subject: selfID, bootID: bootID, incarnation: own.incarnation, accuser: selfID)
-    }
-
-    /// What a member that is not simply alive should hear of itself.
-    private func standing(of entry: MemberTable.Entry) -> Claim? {
-        let member = entry.member
-        let kind: Claim.Kind
-        switch member.state {
-        case .alive: return nil
-        case .suspect: kind = .suspect
-        case .dead: kind = .dead
-        case .left: return nil
-        }
-        return Claim(
-            kind: kind, subject: member.id, bootID: member.bootID, incarnation: member.incarnation, accuser: selfID)
-    }
-
-    mutating func sendPing(to entry: MemberTable.Entry, number: UInt32) {
-        // The claim first: the answer then shows the refutation.
-        var records: [Record] = []
-        if let claim = standing(of: entry) { records.append(.claim(claim)) }
-        records.append(.ping(pulseOfSelf(number)))
-        if let news = untoldHoldings(to: entry.member.id) { records.append(news) }
-        send(records, to: entry.member.address, riding: true)
-    }
-
-    /// Sends the records that must go, and with `riding` as much news as fits behind them.
-    mutating func send(
-        _ records: [Record], to address: PeerAddress, riding: Bool = false, at now: MonotonicInstant? = nil
-    ) {
-        var framed = records.map(Codec.encode)
-        if riding {
-            let used = framed.reduce(0) { $0 + $1.count }
-            let news = dissemination.take(
-                datagrams: 1, budget: configuration.datagramBytesMax - used, members: table.up.count, pushesOnly: false,
-                at: now)
-            framed += news.first ?? []
-        }
-        sendFramed(framed, to: address)
-    }
-
-    private mutating func sendFramed(_ framed: [[UInt8]], to address: PeerAddress) {
-        var writer = ByteWriter(capacity: configuration.datagramBytesMax)
-        for record in framed { writer.append(contentsOf: record) }
-        counters.sent.datagrams += 1
-        counters.sent.bytes += UInt64(writer.bytes.count)
-        effects.append(.send(writer.bytes, to: address))
-    }
-
-    // MARK: News
-
-    mutating func gossip(
-        _ record: Record, as key: Dissemination.Key, pushing: Bool = true, delay: Duration = Dissemination.pushDelay,
-        at now: MonotonicInstant
-    ) {
-        let bytes = Codec.encode(record)
-        // A record of a member with larger packets does not fit ours; whoever has larger ones spreads it.
-        guard bytes.count <= configuration.datagramBytesMax else {
-            counters.dropped.tooLong += 1
-            return
-        }
-        let dropped = dissemination.enqueue(bytes, as: key, pushing: pushing)
-        if dropped > 0 {
-            counters.dropped.userRecords += UInt64(dropped)
-            effects.append(.notice(.userRecordsDropped(dropped)))
-        }
-        guard pushing else { return }
-        let due = now + delay
-        nextPushAt = nextPushAt.map { min($0, due) } ?? due
-    }
-
-    mutating func publish(_ bytes: [UInt8], isUrgent: Bool, at now: MonotonicInstant) {
-        precondition(!bytes.isEmpty && bytes.count <= publishBytesMax, "a user record has 1...publishBytesMax bytes")
-        guard stage == .running else { return }
-        publishedSequence += 1
-        let user = UserRecord(origin: selfID, bootID: bootID, sequence: publishedSequence, bytes: bytes)
-        gossip(
-            .user(user), as: .user(selfID, publishedSequence),
-            delay: isUrgent ? Dissemination.pushDelay : Dissemination.batchDelay, at: now)
-    }
-
-    mutating func sendDirect(_ bytes: [UInt8], to id: PeerID, at now: MonotonicInstant) {
-        precondition(!bytes.isEmpty && bytes.count <= publishBytesMax, "a direct record has 1...publishBytesMax bytes")
-        guard stage == .running, id != selfID, let entry = table[id], entry.member.isUp else {
-            counters.dropped.directs += 1
-            return
-        }
-        send([.direct(bytes)], to: entry.member.address)
-    }
-
-    /// This node's holdings, if the peer has not been sent them as they are now; counts them as sent.
-    private mutating func untoldHoldings(to id: PeerID) -> Record? {
-        guard holdingsVersion > 0, let told = table[id]?.holdingsTold, told != holdingsVersion else { return nil }
-        table.holdingsTold(holdingsVersion, to: id)
-        return .holdings(own.holdings)
-    }
-
-    mutating func push(at now: MonotonicInstant) {
-        nextPushAt = nil
-        for id in pickUp(Dissemination.pushFanOut) {
-            guard let address = table[id]?.member.address else { continue }
-            let datagrams = dissemination.take(
-                datagrams: Dissemination.pushDatagramsMax, budget: configuration.datagramBytesMax,
-                members: table.up.count, pushesOnly: true, at: now)
-            for records in datagrams { sendFramed(records, to: address) }
-        }
-        if dissemination.wantsPush, !table.up.allSatisfy({ $0 == selfID }) {
-            nextPushAt = now + Dissemination.pushInterval
-        }
     }
 }

@@ -2,7 +2,7 @@ internal import ClusterModel
 
 extension Membership {
     /// Challenges that one state message may cause; the rest follows with the next exchange.
-    private static let challengesMax = 256
+    private static let challengesMax = 1_024
 
     mutating func join(_ seeds: [PeerAddress], at now: MonotonicInstant) {
         guard stage == .waiting || stage == .running else { return }
@@ -50,14 +50,7 @@ extension Membership {
 
     // MARK: Exchanges
 
-    mutating func repair(with peer: PeerID, at source: PeerAddress, _ now: MonotonicInstant) {
-        guard stage == .running,
-            antiEntropy.wantsRepair(at: now, tableChangedAt: table.changedAt, period: configuration.period)
-        else { return }
-        exchange(for: .repair(peer), to: table[peer]?.member.address ?? source, expecting: peer, at: now)
-    }
-
-    private mutating func exchange(
+    mutating func exchange(
         for purpose: AntiEntropy.Purpose, to address: PeerAddress, expecting peer: PeerID?, at now: MonotonicInstant
     ) {
         let id = antiEntropy.begin(purpose, at: now, period: configuration.period)
@@ -136,14 +129,12 @@ extension Membership {
     ) {
         let alive = entry.alive
         apply(alive, passingOn: passesOn, at: now)
-        if entry.state == .suspect {
-            apply(claim(.suspect, entry, by: sender), isChallenge: true, at: now)
-        } else if let known = table[alive.id]?.member, known.state == .dead, known.bootID == alive.bootID,
+        if let known = table[alive.id]?.member, known.state == .dead, known.bootID == alive.bootID,
             alive.incarnation <= known.incarnation, challenges < Self.challengesMax
         {
             // Dead here, alive there: only the member itself can decide, by refuting.
             challenges += 1
-            send([.claim(claim(.dead, known, by: selfID))], to: alive.metadata.address)
+            send([.claim(Claim(.dead, known, by: selfID)), .ping(pulseOfSelf(nextNumber()))], to: alive.metadata.address, as: .repair)
         }
     }
 
@@ -160,7 +151,7 @@ extension Membership {
         guard claim.kind != .left, alive.id != selfID else { return apply(claim, at: now) }
         guard challenges < Self.challengesMax else { return }
         challenges += 1
-        apply(claim, isChallenge: true, at: now)
+        challenge(claim, at: now)
     }
 
     /// A tombstone of somebody unknown here: kept, so that old news cannot raise it and a partition can heal.
@@ -179,10 +170,6 @@ extension Membership {
         Claim(
             kind: kind, subject: entry.alive.id, bootID: entry.alive.bootID, incarnation: entry.alive.incarnation,
             accuser: accuser)
-    }
-
-    private func claim(_ kind: Claim.Kind, _ member: Member, by accuser: PeerID) -> Claim {
-        Claim(kind: kind, subject: member.id, bootID: member.bootID, incarnation: member.incarnation, accuser: accuser)
     }
 
     // MARK: Snapshot

@@ -40,7 +40,9 @@ extension Membership {
         do throws(GossipConfigurationError) { try metadata.validate() } catch { return }
         guard var entry = table[selfID], entry.member.metadata != metadata, stage != .leaving else { return }
         entry.member.metadata = metadata
-        entry.member.incarnation += 1
+        // A step in the upper half: a short refutation cannot stand for this record.
+        entry.member.incarnation = (entry.member.incarnation >> 16 + 1) << 16
+        hasNewMetadata = true
         table.set(entry, at: now)
         announceSelf(at: now)
     }

@@ -1,12 +1,12 @@
 internal import ClusterModel
 
 extension Membership {
-    /// Suspects that this node has not accused itself wait this much longer, in periods: the accusers' verdict is under way.
-    private static let bystanderPeriods = 0.6
-    /// Members that are asked to confirm an accusation by probing at once.
-    private static let confirmers = 3
     /// Tries of dead members in the whole cluster, per period.
     private static let deadTriesPerPeriod = 2
+    /// Members that answered by stream only and are looked at again in the next period.
+    static let followUpsMax = 4
+    /// Own probes in a row that only streams answered, after which this node takes its datagrams for blocked.
+    private static let streamOnlyMax = 3
 
     // MARK: Rounds
 
@@ -19,10 +19,23 @@ extension Membership {
         table.forgetOld(
             before: MonotonicInstant(nanoseconds: now.nanoseconds &- configuration.tombstoneLifetime.nanoseconds),
             at: now)
-        if let target = ProbeSchedule.target(inRound: round, among: table.up, own: selfID) {
+        // Many at once: the dead probe nobody, so the living probe more until the list is right again.
+        let suspects = table.accused.count
+        let turns = suspects >= 2 && suspects * 16 >= table.up.count ? 3 : 1
+        for turn in 0..<turns {
+            guard
+                let target = ProbeSchedule.target(inRound: round &+ Int64(turn) &* 7, among: table.up, own: selfID)
+            else { break }
+            if table.suspicions[target]?.isPublic == true, turn > 0 { continue }
             startProbe(of: target, for: .scheduled, at: now)
         }
+        for id in followUps.prefix(Self.followUpsMax) { startProbe(of: id, for: .scheduled, at: now) }
+        followUps.removeAll()
         tryTheDead()
+        if own.load.flags.contains(.udpBlocked), round % 2 == 0, let id = pickUp(1).first {
+            // Streams are what it has: they bring the news that datagrams would.
+            exchange(with: id, at: now)
+        }
     }
 
     /// The dead are never given up: a healed partition is noticed by one answered ping.
@@ -34,26 +47,43 @@ extension Membership {
         sendPing(to: entry, number: nextNumber())
     }
 
-    func nextDeadline(of probe: Probe) -> MonotonicInstant { probe.nextAt(period: configuration.period) }
-
     mutating func nextNumber() -> UInt32 { UInt32(truncatingIfNeeded: random.next() >> 32) }
 
     // MARK: Probes
 
-    mutating func startProbe(of id: PeerID, for purpose: Probe.Purpose, at now: MonotonicInstant) {
+    mutating func startProbe(
+        of id: PeerID, for purpose: Probe.Purpose, asker: PeerID? = nil, at now: MonotonicInstant
+    ) {
         guard let entry = table[id], entry.member.isUp else { return }
-        let probe = Probe(
+        if purpose != .scheduled, let index = probes.firstIndex(where: { $0.subject == id && $0.purpose != .scheduled })
+        {
+            if let asker, probes[index].askers.count < Probe.askersMax { probes[index].askers.append(asker) }
+            return
+        }
+        var probe = Probe(
             number: nextNumber(), subject: id, bootID: entry.member.bootID, purpose: purpose, startedAt: now,
             multiplier: purpose == .scheduled ? health.multiplier : 1)
-        probes.append(probe)
+        if let asker { probe.askers.append(asker) }
         counters.probes += 1
+        probes.append(probe)
         sendPing(to: entry, number: probe.number)
+        if purpose == .confirmation || purpose == .final { connect(probes.count - 1, entry) }
+    }
+
+    private mutating func connect(_ index: Int, _ entry: MemberTable.Entry) {
+        guard !probes[index].hasConnected else { return }
+        probes[index].hasConnected = true
+        let share = ProbeTiming.failed - (probes[index].stage == .moreRelayed ? ProbeTiming.moreRelays : 0)
+        effects.append(
+            .connect(
+                token: UInt64(probes[index].number), to: entry.address, peer: entry.member.id,
+                within: configuration.period * (share * Double(probes[index].multiplier))))
     }
 
     mutating func advanceProbes(at now: MonotonicInstant) {
         var index = 0
         while index < probes.count {
-            guard nextDeadline(of: probes[index]) <= now else {
+            guard probes[index].nextAt(period: configuration.period) <= now else {
                 index += 1
                 continue
             }
@@ -65,8 +95,11 @@ extension Membership {
             }
             switch probes[index].stage {
             case .direct: escalate(index, to: .relayed, relays: ProbeTiming.relaysFirst, entry: entry)
-            case .relayed: escalate(index, to: .moreRelayed, relays: ProbeTiming.relaysSecond, entry: entry)
-            case .moreRelayed: fail(probes.remove(at: index), entry: entry, at: now)
+            case .relayed where probes[index].evidence == .refused: fail(probes.remove(at: index), entry, at: now)
+            case .relayed:
+                escalate(index, to: .moreRelayed, relays: ProbeTiming.relaysSecond, entry: entry)
+                connect(index, entry)
+            case .moreRelayed: fail(probes.remove(at: index), entry, at: now)
             }
         }
     }
@@ -79,38 +112,28 @@ extension Membership {
         let relays = pickUp(count, excluding: probe.relays + [subject])
         probe.relays += relays
         probes[index] = probe
-        sendPing(to: entry, number: probe.number)
-        if stage == .moreRelayed {
-            let patience =
-                configuration.period * ((ProbeTiming.failed - ProbeTiming.moreRelays) * Double(probe.multiplier))
-            effects.append(
-                .connect(token: UInt64(probe.number), to: entry.member.address, peer: subject, within: patience))
-        }
+        // Another of its addresses may work when the first does not.
+        sendPing(to: entry, number: probe.number, attempt: stage == .relayed ? 1 : 2)
         for relay in relays {
-            guard let address = table[relay]?.member.address else { continue }
-            send([.indirectProbe(number: probe.number, subject: subject)], to: address)
+            guard let address = table[relay]?.address else { continue }
+            send([.indirectProbe(number: probe.number, subject: subject)], to: address, as: .probing)
         }
     }
 
-    private mutating func fail(_ probe: Probe, entry: MemberTable.Entry, at now: MonotonicInstant) {
+    private mutating func fail(_ probe: Probe, _ entry: MemberTable.Entry, at now: MonotonicInstant) {
         counters.probesFailed += 1
-        if probe.nacks == 0 { health.probeFailedInSilence() }
-        let member = entry.member
-        switch probe.purpose {
-        case .scheduled, .confirmation:
-            let claim = Claim(
-                kind: .suspect, subject: member.id, bootID: member.bootID, incarnation: member.incarnation,
-                accuser: selfID)
-            apply(claim, at: now)
-            // Buddy system: the accused hears it first and can refute.
-            send([.claim(claim)], to: member.address)
-        case .final:
-            apply(
-                Claim(
-                    kind: .dead, subject: member.id, bootID: member.bootID, incarnation: member.incarnation,
-                    accuser: selfID),
-                at: now)
+        // Its kernel answered: the fault is not on this side.
+        if probe.nacks == 0, probe.evidence == .silence, !probe.relays.isEmpty { health.probeFailedInSilence() }
+        if probe.purpose == .final, table.suspicions[probe.subject]?.isOwn == true {
+            return finalLookFailed(probe, entry, at: now)
         }
+        let accusation = Accusation(entry.member, evidence: probe.evidence)
+        for asker in probe.askers {
+            guard let address = table[asker]?.address else { continue }
+            send([.confirm(accusation)], to: address, as: .probing)
+        }
+        // A confirmer leaves the accusing to who asked it.
+        if probe.purpose != .confirmation { accuse(entry, evidence: probe.evidence, at: now) }
     }
 
     /// An answer of `id` to a probe of this node, direct or by a relay.
@@ -121,35 +144,59 @@ extension Membership {
         let probe = probes.remove(at: index)
         guard probe.bootID == bootID else { return }
         health.probeSucceeded()
-        guard let entry = table[id], let suspicion = entry.suspicion else { return }
-        if incarnation > entry.member.incarnation {
-            refuted(entry, incarnation: incarnation, at: now)
-        } else if probe.purpose == .final {
-            // It lives, but its refutation is still to come.
-            guard suspicion.isInFinalProbe else { return }
-            table.updateSuspicion(id) {
-                $0.extend(by: configuration.period)
-                $0.isInFinalProbe = false
+        for asker in probe.askers {
+            guard let address = table[asker]?.address else { continue }
+            send([.clear(subject: id, bootID: bootID, incarnation: incarnation)], to: address, as: .probing)
+        }
+        showedLife(id, bootID: bootID, incarnation: incarnation, at: now)
+    }
+
+    mutating func connectFinished(_ token: UInt64, _ outcome: ConnectOutcome, at now: MonotonicInstant) {
+        guard let index = probes.firstIndex(where: { UInt64($0.number) == token }) else { return }
+        let probe = probes[index]
+        switch outcome {
+        case .silent, .unreachable: return
+        case .accepted: probes[index].evidence = .accepted
+        case .refused:
+            probes[index].evidence = .refused
+            guard probe.stage == .moreRelayed, let entry = table[probe.subject] else { return }
+            fail(probes.remove(at: index), entry, at: now)
+        case .answered(let boot):
+            guard boot == probe.bootID else {
+                // A new boot: its table entry here is what fails, not the process.
+                probes.remove(at: index)
+                return exchange(with: probe.subject, at: now)
             }
+            guard let entry = table[probe.subject] else { return }
+            counters.probesByStream += 1
+            answeredByStream(probe.subject, at: now)
+            probeAnswered(
+                probe.number, by: probe.subject, bootID: boot, incarnation: entry.member.incarnation, at: now)
         }
     }
+
+    private mutating func answeredByStream(_ id: PeerID, at now: MonotonicInstant) {
+        var count: UInt8 = 0
+        table.update(id) {
+            $0.streamOnly = min(Self.streamOnlyMaxCount, $0.streamOnly + 1)
+            count = $0.streamOnly
+        }
+        if count >= 2 { setCondition(.udpBlocked, of: id) } else { followUps.append(id) }
+        ownStreamOnly += 1
+        guard ownStreamOnly >= Self.streamOnlyMax, !own.load.flags.contains(.udpBlocked) else { return }
+        setFlag(.udpBlocked, true, at: now)
+        effects.append(.notice(.datagramsBlocked))
+    }
+
+    private static let streamOnlyMaxCount: UInt8 = 100
 
     /// The kernel refused a datagram: no need to wait for an answer.
     mutating func sendFailed(to address: PeerAddress, at now: MonotonicInstant) {
         counters.dropped.sendsFailed += 1
         for index in probes.indices where table[probes[index].subject]?.member.metadata.isReached(at: address) == true {
-            probes[index].isHurried = true
+            if probes[index].stage != .moreRelayed { probes[index].isHurried = true }
         }
         advanceProbes(at: now)
-    }
-
-    mutating func connectFinished(_ token: UInt64, _ outcome: ConnectOutcome, at now: MonotonicInstant) {
-        guard let probe = probes.first(where: { UInt64($0.number) == token }) else { return }
-        guard case .answered(let boot) = outcome else { return }
-        counters.probesByStream += 1
-        probeAnswered(
-            probe.number, by: probe.subject, bootID: boot,
-            incarnation: table[probe.subject]?.member.incarnation ?? 0, at: now)
     }
 
     mutating func nackReceived(_ number: UInt32) {
@@ -157,81 +204,10 @@ extension Membership {
         probes[index].nacks += 1
     }
 
-    // MARK: Relays
-
-    mutating func relay(_ number: UInt32, subject: PeerID, for asker: PeerAddress, at now: MonotonicInstant) {
-        guard subject != selfID, relayed.count < RelayedProbe.countMax, let entry = table[subject] else {
-            send([.nack(number: number)], to: asker)
-            return
-        }
-        let own = nextNumber()
-        relayed.append(
-            RelayedProbe(
-                number: own, subject: subject, askedNumber: number, asker: asker,
-                deadline: now + configuration.period * ProbeTiming.relayPatience))
-        sendPing(to: entry, number: own)
-    }
-
-    mutating func relayAnswered(_ number: UInt32, by id: PeerID, bootID: UInt64, incarnation: UInt32) {
-        guard let index = relayed.firstIndex(where: { $0.number == number && $0.subject == id }) else { return }
-        let done = relayed.remove(at: index)
-        send([.vouch(number: done.askedNumber, bootID: bootID, incarnation: incarnation)], to: done.asker)
-    }
-
-    mutating func expireRelayed(at now: MonotonicInstant) {
-        for probe in relayed where probe.deadline <= now { send([.nack(number: probe.askedNumber)], to: probe.asker) }
-        relayed.removeAll { $0.deadline <= now }
-    }
-
-    // MARK: Suspects
-
-    func suspicionDueAt(_ id: PeerID) -> MonotonicInstant? {
-        guard let suspicion = table[id]?.suspicion, !suspicion.isInFinalProbe else { return nil }
-        let deadline = suspicion.deadline(configuration)
-        return suspicion.accusers.contains(selfID) ? deadline : deadline + configuration.period * Self.bystanderPeriods
-    }
-
-    mutating func judgeSuspects(at now: MonotonicInstant) {
-        guard stage == .running else { return }
-        for id in table.suspects {
-            guard let due = suspicionDueAt(id), due <= now else { continue }
-            table.updateSuspicion(id) { $0.isInFinalProbe = true }
-            startProbe(of: id, for: .final, at: now)
-        }
-    }
-
-    /// Whether this node is among those that probe an accused member to confirm; all nodes with equal views agree.
-    mutating func confirmIfDesignated(_ claim: Claim, at now: MonotonicInstant) {
-        guard claim.accuser != selfID, stage == .running,
-            !probes.contains(where: { $0.subject == claim.subject && $0.purpose == .confirmation })
-        else { return }
-        let seed = SplitMix64.mix(claim.subject.rawValue ^ UInt64(claim.incarnation))
-        func weight(_ id: PeerID) -> UInt64 { SplitMix64.mix(id.rawValue ^ seed) }
-        let own = weight(selfID)
-        var ahead = 0
-        for id in table.up where id != claim.subject && id != claim.accuser && id != selfID && weight(id) > own {
-            ahead += 1
-            guard ahead < Self.confirmers else { return }
-        }
-        startProbe(of: claim.subject, for: .confirmation, at: now)
-    }
-
-    /// Up to `count` members that are up, without repetition, this node never among them.
-    mutating func pickUp(_ count: Int, excluding excluded: [PeerID] = []) -> [PeerID] {
-        let up = table.up
-        var picked: [PeerID] = []
-        // Rejection sampling: cheap as long as few are picked of many; for few members all are tried in order.
-        if up.count <= 4 * (count + excluded.count + 1) {
-            var pool = up.filter { $0 != selfID && !excluded.contains($0) }
-            while picked.count < count, !pool.isEmpty {
-                picked.append(pool.remove(at: Int(random.next() >> 33) % pool.count))
-            }
-            return picked
-        }
-        while picked.count < count {
-            let id = up[Int(random.next() >> 33) % up.count]
-            if id != selfID, !excluded.contains(id), !picked.contains(id) { picked.append(id) }
-        }
-        return picked
+    mutating func setCondition(_ condition: Member.Condition, of id: PeerID) {
+        guard var member = table[id]?.member, member.condition != condition else { return }
+        member.condition = condition
+        table.update(id) { $0.member.condition = condition }
+        effects.append(.report(MemberChange(kind: .condition, member: member)))
     }
 }

@@ -28,6 +28,8 @@ package struct Membership: Sendable {
 
     var nextRoundAt: MonotonicInstant?
     var nextPushAt: MonotonicInstant?
+    /// The earliest instant at which an accusation may need attention.
+    var nextJudgeAt: MonotonicInstant?
     var persistAt: MonotonicInstant?
     /// Not before this instant.
     var persistAllowedAt: MonotonicInstant
@@ -39,6 +41,11 @@ package struct Membership: Sendable {
     var publishedSequence: UInt32 = 0
     var loadPushAllowedAt: MonotonicInstant
     var reportedConflict = false
+    var hasNewMetadata = false
+    /// Answered by stream only: probed again in the next round.
+    var followUps: [PeerID] = []
+    /// Own probes in a row that only a stream answered.
+    var ownStreamOnly = 0
     var mapRoots: MapRoots
     var observations = AddressObservations()
     /// Grows with each change of this node's holdings.
@@ -51,10 +58,11 @@ package struct Membership: Sendable {
     /// Makes a node that knows itself alone.
     ///
     /// `id` is stable over restarts. `bootID` is higher at every start of the same node. `metadata` takes at most 320
-    /// bytes encoded. The `remembered` members of the last run are asked while this node is alone.
+    /// bytes encoded. The `remembered` members of the last run are asked while this node is alone; those of a `census` are
+    /// known at once.
     package init(
         configuration: GossipConfiguration, id: PeerID, bootID: UInt64, metadata: MemberMetadata,
-        remembered: [MemberSnapshot] = [], random: SplitMix64, now: MonotonicInstant
+        remembered: [MemberSnapshot] = [], census: MemberCensus? = nil, random: SplitMix64, now: MonotonicInstant
     ) throws(GossipConfigurationError) {
         if let fault = configuration.fault { throw fault }
         try metadata.validate()
@@ -63,8 +71,8 @@ package struct Membership: Sendable {
         self.bootID = bootID
         self.random = random
         schedule = ProbeSchedule(period: configuration.period, wallClockOffset: configuration.wallClockOffset, id: id)
-        table = MemberTable(at: now)
-        dissemination = Dissemination(userBytesPerSecond: configuration.userBytesPerSecond, at: now)
+        table = census?.table ?? MemberTable(at: now)
+        dissemination = Dissemination(bytesPerSecond: configuration.bytesPerSecond, at: now)
         joining = JoinSchedule(remembered: remembered, own: id)
         mapRoots = MapRoots(at: now)
         persistAllowedAt = now
@@ -95,6 +103,9 @@ package struct Membership: Sendable {
 
     /// Members that are alive or suspect, this node included.
     package var upCount: Int { table.up.count }
+
+    /// Whether any member is suspect here.
+    package var hasSuspects: Bool { table.accused.contains { table.suspicions[$0]?.isPublic == true } }
 
     /// Equal at two nodes when they know the same members as up, with boots and incarnations.
     package var stateHash: UInt64 { table.stateHash }
@@ -148,15 +159,21 @@ package struct Membership: Sendable {
         armedAt = nil
         effects.append(.notice(.loopWasLate(late)))
         health.wasLate()
+        counters.stalls += 1
         // Answers may lie unread in the socket: nobody is accused for what happened meanwhile.
         probes.removeAll()
         relayed.removeAll()
-        for id in table.suspects {
+        for id in table.accused {
+            guard table.suspicions[id]?.isPublic == true else {
+                setSuspicion(nil, of: id)
+                continue
+            }
             table.updateSuspicion(id) {
                 $0.extend(by: late)
                 $0.isInFinalProbe = false
             }
         }
+        nextJudgeAt = table.accused.isEmpty ? nil : now
     }
 
     private mutating func runDue(at now: MonotonicInstant) {
@@ -168,7 +185,7 @@ package struct Membership: Sendable {
         }
         advanceProbes(at: now)
         expireRelayed(at: now)
-        judgeSuspects(at: now)
+        judge(at: now)
         if let due = nextRoundAt, due <= now { startRound(at: now) }
         if stage == .running { contactSeeds(at: now) }
         if let due = nextPushAt, due <= now { push(at: now) }
@@ -188,7 +205,7 @@ package struct Membership: Sendable {
         consider(leaveAt)
         for probe in probes { consider(probe.nextAt(period: configuration.period)) }
         for probe in relayed { consider(probe.deadline) }
-        for id in table.suspects { consider(suspicionDueAt(id)) }
+        consider(nextJudgeAt)
         if stage == .running { consider(joining.nextAt) }
         guard let soonest, soonest != armedAt else { return }
         // What is overdue already is due now: only time lost from here on counts as late.

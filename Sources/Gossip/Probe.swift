@@ -7,7 +7,9 @@ struct Probe: Hashable, Sendable {
         case scheduled
         /// Asked to confirm somebody's accusation.
         case confirmation
-        /// The last look before a verdict.
+        /// Somebody says that it is dead.
+        case challenge
+        /// The last look before a verdict, or another look at a stalled suspect.
         case final
     }
 
@@ -23,8 +25,15 @@ struct Probe: Hashable, Sendable {
     var stage = Stage.direct
     var relays: [PeerID] = []
     var nacks = 0
+    var hasConnected = false
+    /// What the connection showed so far.
+    var evidence = Suspicion.Evidence.silence
+    /// Who is waiting for the outcome.
+    var askers: [PeerID] = []
     /// A datagram to the subject could not be sent: the next stage begins without waiting.
     var isHurried = false
+
+    static let askersMax = 8
 
     /// When the next stage begins, or the probe has failed.
     func nextAt(period: Duration) -> MonotonicInstant {

@@ -25,6 +25,9 @@ struct AliveRecord: Hashable, Sendable {
         self.init(id: member.id, bootID: member.bootID, incarnation: member.incarnation, metadata: member.metadata)
     }
 
+    /// The same without metadata, for those who know it.
+    var refutation: Record { .refute(id, bootID: bootID, incarnation: incarnation) }
+
     init(from reader: inout ByteReader) throws(CodecError) {
         id = PeerID(rawValue: try reader.read())
         bootID = try reader.read()
@@ -33,7 +36,7 @@ struct AliveRecord: Hashable, Sendable {
     }
 }
 
-/// Somebody's word about a member; for `left` the accuser is the member itself.
+/// Somebody's word about a member, for all to hear; for `left` the accuser is the member itself.
 struct Claim: Hashable, Sendable {
     enum Kind: Hashable, Sendable { case suspect, dead, left }
 
@@ -42,6 +45,33 @@ struct Claim: Hashable, Sendable {
     var bootID: UInt64
     var incarnation: UInt32
     var accuser: PeerID
+    var evidence = Suspicion.Evidence.silence
+    /// How many had failed to reach the subject when this was written.
+    var accusers: UInt8 = 1
+
+    static let byteCount = 30
+}
+
+extension Claim {
+    init(_ kind: Kind, _ member: Member, by accuser: PeerID) {
+        self.init(
+            kind: kind, subject: member.id, bootID: member.bootID, incarnation: member.incarnation, accuser: accuser)
+    }
+}
+
+/// A failed probe, told to a few only.
+struct Accusation: Hashable, Sendable {
+    var subject: PeerID
+    var bootID: UInt64
+    var incarnation: UInt32
+    var evidence: Suspicion.Evidence
+}
+
+extension Accusation {
+    init(_ member: Member, evidence: Suspicion.Evidence) {
+        self.init(
+            subject: member.id, bootID: member.bootID, incarnation: member.incarnation, evidence: evidence)
+    }
 }
 
 /// An opaque record of the layer above, named by its origin, boot and number.
@@ -91,12 +121,30 @@ struct Pulse: Hashable, Sendable {
     }
 }
 
+/// What one node knows of a member, in short.
+struct Standing: Hashable, Sendable {
+    var id: PeerID
+    var bootID: UInt64
+    var incarnation: UInt32
+    var state: Member.State
+
+    static let byteCount = 21
+}
+
 /// One record of a datagram.
 enum Record: Hashable, Sendable {
     /// Whether it makes the receiver send something of its own.
     var isQuestion: Bool {
         switch self {
-        case .ping, .indirectProbe: true
+        case .ping, .indirectProbe, .accuse, .buckets, .want: true
+        default: false
+        }
+    }
+
+    /// Never held back: a refutation too late is a death.
+    var isUrgent: Bool {
+        switch self {
+        case .refute, .claim: true
         default: false
         }
     }
@@ -111,13 +159,27 @@ enum Record: Hashable, Sendable {
     case vouch(number: UInt32, bootID: UInt64, incarnation: UInt32)
     /// The subject did not answer the relay; but the relay lives.
     case nack(number: UInt32)
+    /// Probe the subject and say `confirm` or `clear`.
+    case accuse(Accusation)
+    /// I do not reach the subject either.
+    case confirm(Accusation)
+    /// The subject answered me, under this boot and incarnation.
+    case clear(subject: PeerID, bootID: UInt64, incarnation: UInt32)
     case alive(AliveRecord)
+    /// The subject is alive under a higher incarnation; its metadata is what it was.
+    case refute(PeerID, bootID: UInt64, incarnation: UInt32)
     case claim(Claim)
     /// Another's load, and how old it was when it left here.
     case load(PeerID, bootID: UInt64, LoadRecord, age: Duration)
     case user(UserRecord)
     /// The sender's own.
     case holdings(Holdings)
+    /// Hashes over shares of the sender's table: a look for the difference of two tables.
+    case buckets([UInt32])
+    /// All that the sender knows in one of `of` buckets.
+    case bucket(index: UInt16, of: UInt16, [Standing])
+    /// Send the alive records of these.
+    case want([PeerID])
     /// For the receiver alone.
     case direct([UInt8])
 }

@@ -1,48 +1,88 @@
 internal import ClusterModel
 
-/// The time that an accused member has to refute; shorter with each independent accuser (Lifeguard §IV-B).
+/// An accusation under way, private or known to all, and the time that the accused has to show itself.
 ///
-/// timeout = max(min, max − (max − min) · ln(c + 1) / ln(k + 1)) with c confirmations of k expected.
+/// SWIM tells everybody of a suspect at once; here the accuser first asks designated confirmers, and one answer of the
+/// accused to any of them ends it. Under loss that keeps single failed probes from becoming news.
 struct Suspicion: Hashable, Sendable {
+    /// What the accusers' connections showed, weakest first.
+    enum Evidence: UInt8, Hashable, Sendable, Comparable {
+        /// Nothing at all came back.
+        case silence
+        /// The kernel accepts connections: stopped or overloaded.
+        case accepted
+        /// The host says that the process is gone.
+        case refused
+
+        static func < (left: Evidence, right: Evidence) -> Bool { left.rawValue < right.rawValue }
+    }
+
     let incarnation: UInt32
-    let startedAt: MonotonicInstant
-    /// Distinct, in order of arrival; the first is the one that began it.
+    let bootID: UInt64
+    /// Of the first accusation, as far as this node knows.
+    var startedAt: MonotonicInstant
+    /// Distinct, in order of arrival.
     private(set) var accusers: [PeerID]
-    /// Confirmations that end the wait at its minimum.
-    let confirmationsExpected: Int
-    /// Time added: for a stall of this node, or because the last probe before the verdict was answered.
-    private var extensions: Duration = .zero
-    /// The last probe before the verdict is under way.
+    var evidence: Evidence
+    /// Known to all, the member is a suspect; else it still counts as alive.
+    var isPublic = false
+    /// This node began it: it asks confirmers, tells all, and gives the verdict.
+    var isOwn: Bool
+    /// When more confirmers are asked, while too few have spoken.
+    var askAt: MonotonicInstant?
+    var asked = 0
+    /// The last look before the verdict is under way, or done.
     var isInFinalProbe = false
+    /// Multiplies the shortest wait: local health and flapping.
+    let damping: Double
+    /// Accusers that make a verdict at the shortest wait.
+    let accusersNeeded: Int
 
-    static let confirmationsMax = 2
+    static let accusersMax = 3
+    /// A kernel that accepts connections for a process that says nothing keeps it alive for so many periods.
+    static let stalledPeriods = 30.0
+    /// Accusers whose connections were refused make a verdict at once.
+    static let refusedNeeded = 2
+    /// Accusers that make an accusation public.
+    static let publicNeeded = 2
 
-    init(incarnation: UInt32, accuser: PeerID, membersUp: Int, at now: MonotonicInstant) {
+    init(
+        incarnation: UInt32, bootID: UInt64, accuser: PeerID, evidence: Evidence, isOwn: Bool, membersUp: Int,
+        damping: Double, at now: MonotonicInstant
+    ) {
         self.incarnation = incarnation
+        self.bootID = bootID
         startedAt = now
         accusers = [accuser]
+        self.evidence = evidence
+        self.isOwn = isOwn
+        self.damping = damping
         // Subject and accuser confirm nothing.
-        confirmationsExpected = min(Self.confirmationsMax, max(0, membersUp - 2))
+        accusersNeeded = min(Self.accusersMax, 1 + max(0, membersUp - 2))
     }
 
-    /// Adds an accuser; false when it is known or no more are needed.
-    mutating func confirm(by accuser: PeerID) -> Bool {
-        guard !accusers.contains(accuser), accusers.count <= confirmationsExpected else { return false }
+    /// Adds an accuser and what it saw.
+    mutating func confirm(by accuser: PeerID, evidence seen: Evidence) {
+        evidence = max(evidence, seen)
+        guard !accusers.contains(accuser), accusers.count < 2 * Self.accusersMax else { return }
         accusers.append(accuser)
-        return true
     }
 
-    mutating func extend(by duration: Duration) { extensions += duration }
+    var isReadyForAll: Bool { accusers.count >= min(Self.publicNeeded, accusersNeeded) }
 
-    /// When the last probe before the verdict is due.
-    func deadline(_ configuration: GossipConfiguration) -> MonotonicInstant {
-        let (least, most) = (configuration.suspicionPeriodsMin, configuration.suspicionPeriodsMax)
-        let share = Self.shares[min(confirmationsExpected, Self.confirmationsMax)][
-            min(accusers.count - 1, confirmationsExpected)]
-        let periods = max(least, most - (most - least) * share)
-        return startedAt + configuration.period * periods + extensions
+    mutating func extend(by duration: Duration) { startedAt = startedAt + duration }
+
+    /// When the accused is dead unless it has shown itself.
+    func deadline(_ configuration: GossipConfiguration, membersUp: Int) -> MonotonicInstant {
+        let periods: Double
+        switch evidence {
+        case .refused where accusers.count >= min(Self.refusedNeeded, accusersNeeded): periods = 0
+        case .accepted: periods = Self.stalledPeriods
+        case .refused, .silence:
+            periods =
+                accusers.count >= accusersNeeded
+                ? configuration.suspicionPeriodsMin * damping : configuration.suspicionPeriodsMax(membersUp: membersUp)
+        }
+        return startedAt + configuration.period * periods
     }
-
-    /// ln(c + 1) / ln(k + 1) as a table by k and c: no floating-point library in a core, and the same on every machine.
-    private static let shares: [[Double]] = [[1], [0, 1], [0, 0.630_929_753_571_457, 1]]
 }

@@ -9,12 +9,21 @@ package struct ClusterSimulation: Sendable {
     package struct Node: Sendable {
         package internal(set) var membership: Membership
         package internal(set) var isRunning = true
+        /// Nothing at this address answers, not even a kernel.
+        package internal(set) var isHostDown = false
+        /// While paused: the kernel stands still too.
+        package internal(set) var isFrozen = false
+        package internal(set) var left = false
+        package internal(set) var crashedAt: MonotonicInstant?
         /// Runs again from this instant on.
         package internal(set) var pausedUntil: MonotonicInstant?
         /// What the names of its seeds mean.
         package internal(set) var seeds: [PeerAddress] = []
         package internal(set) var snapshot: [MemberSnapshot] = []
         package internal(set) var boots: UInt64
+        package internal(set) var startedAt: MonotonicInstant
+        /// Datagrams with seal, UDP and IP headers, streams with an allowance for theirs.
+        package internal(set) var wireBytes = 0
         package internal(set) var bytesSent = 0
         package internal(set) var datagramsSent = 0
         package internal(set) var largestDatagram = 0
@@ -56,6 +65,13 @@ package struct ClusterSimulation: Sendable {
     package private(set) var nodes: [Node] = []
     package private(set) var observations: [Observation] = []
     package private(set) var deliveries: [Delivery] = []
+    /// Members that were declared dead while they ran and the observer could reach them, in words.
+    package private(set) var falseDeaths: [String] = []
+    /// Effects that broke a rule at once, in words.
+    package private(set) var violations: [String] = []
+    private var order = OrderChecker()
+    /// Off in large runs, where reports by the million would fill the memory.
+    package var keepsObservations = true
     package let configuration: GossipConfiguration
     private var heap = EventHeap<Happening>()
     private var random: SplitMix64
@@ -72,6 +88,9 @@ package struct ClusterSimulation: Sendable {
 
     package var traceHash: UInt64 { trace.value }
 
+    /// Events that a paused process finds when it goes on: what a socket's receive buffer holds.
+    private static let backlogMax = 256
+
     package static func address(of node: Int) -> PeerAddress {
         PeerAddress(host: "10.0.0.1", port: UInt16(1_000 + node))
     }
@@ -80,19 +99,48 @@ package struct ClusterSimulation: Sendable {
 
     // MARK: Script
 
+    /// UDP and IPv4 header.
+    private static let headerBytes = 28
+    /// A connection costs three segments there and back, and closing it as many.
+    private static let connectionBytes = 6 * 40
+
+    /// Starts all nodes in a cluster that has formed: each knows all.
+    package mutating func startFormed(_ count: Int) throws(GossipConfigurationError) {
+        let census = MemberCensus(
+            (0..<count).map { (id: Self.id(of: $0), bootID: 1, metadata: Self.metadata(of: $0)) }, at: now)
+        for index in 0..<count {
+            nodes.append(Node(membership: try membership(of: index, boot: 1, remembered: [], census: census), boots: 1, startedAt: now))
+            nodes[index].seeds = [Self.address(of: index == 0 ? 1 : 0)]
+            handle(.join(seeds: nodes[index].seeds), by: index)
+        }
+    }
+
+    private static func metadata(of index: Int) -> MemberMetadata {
+        MemberMetadata(
+            name: "n\(index)", address: address(of: index), platforms: ["linux/amd64"], version: "1", slots: 4)
+    }
+
     /// Starts a new node that joins through `seeds`; returns its index.
     package mutating func start(seeds: [Int]) throws(GossipConfigurationError) -> Int {
         let index = nodes.count
-        nodes.append(Node(membership: try membership(of: index, boot: 1, remembered: []), boots: 1))
+        nodes.append(Node(membership: try membership(of: index, boot: 1, remembered: []), boots: 1, startedAt: now))
         nodes[index].seeds = seeds.map(Self.address)
         handle(.join(seeds: seeds.map(Self.address)), by: index)
         return index
     }
 
-    /// Starts a stopped node again under a higher boot id, with its snapshot.
-    package mutating func restart(_ index: Int, seeds: [Int]) throws(GossipConfigurationError) {
+    /// Starts a stopped node again under a higher boot id, with its snapshot if it is to have one.
+    package mutating func restart(
+        _ index: Int, seeds: [Int], withSnapshot: Bool = true
+    ) throws(GossipConfigurationError) {
         let boots = nodes[index].boots + 1
-        nodes[index].membership = try membership(of: index, boot: boots, remembered: nodes[index].snapshot)
+        let snapshot = withSnapshot ? nodes[index].snapshot : []
+        nodes[index].membership = try membership(of: index, boot: boots, remembered: snapshot)
+        nodes[index].startedAt = now
+        nodes[index].isHostDown = false
+        nodes[index].isFrozen = false
+        nodes[index].left = false
+        nodes[index].crashedAt = nil
         nodes[index].boots = boots
         nodes[index].isRunning = true
         nodes[index].pausedUntil = nil
@@ -101,12 +149,19 @@ package struct ClusterSimulation: Sendable {
         handle(.join(seeds: seeds.map(Self.address)), by: index)
     }
 
-    /// Stops a node without a word, as SIGKILL does.
-    package mutating func crash(_ index: Int) { nodes[index].isRunning = false }
+    /// Stops a node without a word: the process as SIGKILL does, or the whole host as a power cut does.
+    package mutating func crash(_ index: Int, isHostDown: Bool = false) {
+        nodes[index].isRunning = false
+        nodes[index].isHostDown = isHostDown
+        nodes[index].crashedAt = now
+    }
 
     /// Stops a node's process for a while, as SIGSTOP does; what arrives waits.
-    package mutating func pause(_ index: Int, for duration: Duration) {
+    ///
+    /// With `isFrozen` its kernel stands still too.
+    package mutating func pause(_ index: Int, for duration: Duration, isFrozen: Bool = false) {
         nodes[index].pausedUntil = now + duration
+        nodes[index].isFrozen = isFrozen
         heap.plan(.resume(node: index), at: now + duration)
     }
 
@@ -145,16 +200,15 @@ package struct ClusterSimulation: Sendable {
     // MARK: Machinery
 
     private mutating func membership(
-        of index: Int, boot: UInt64, remembered: [MemberSnapshot]
+        of index: Int, boot: UInt64, remembered: [MemberSnapshot], census: MemberCensus? = nil
     ) throws(GossipConfigurationError) -> Membership {
         var settings = configuration
         // Clocks of a cluster agree to about 100 ms.
         settings.wallClockOffset = .milliseconds(Int64(random.next() % 200))
         return try Membership(
             configuration: settings, id: Self.id(of: index), bootID: boot,
-            metadata: MemberMetadata(
-                name: "n\(index)", address: Self.address(of: index), platforms: ["linux/amd64"], version: "1", slots: 4),
-            remembered: remembered, random: SplitMix64(seed: random.next()), now: now)
+            metadata: Self.metadata(of: index),
+            remembered: remembered, census: census, random: SplitMix64(seed: random.next()), now: now)
     }
 
     private mutating func step() {
@@ -163,6 +217,7 @@ package struct ClusterSimulation: Sendable {
         switch happening {
         case .event(let event, let node, let boots):
             guard nodes[node].boots == boots else { return }
+            if case .datagram = event, nodes[node].isFrozen { return }
             handle(event, by: node)
         case .wake(let node, let number, let boots):
             guard nodes[node].boots == boots, nodes[node].wakes == number else { return }
@@ -176,6 +231,7 @@ package struct ClusterSimulation: Sendable {
     private mutating func resume(_ node: Int) {
         guard let until = nodes[node].pausedUntil, until <= now else { return }
         nodes[node].pausedUntil = nil
+        nodes[node].isFrozen = false
         let backlog = nodes[node].backlog
         nodes[node].backlog = []
         // libuv runs timers before it reads sockets.
@@ -187,7 +243,11 @@ package struct ClusterSimulation: Sendable {
     private mutating func handle(_ event: Membership.Event, by index: Int) {
         guard nodes[index].isRunning else { return }
         guard nodes[index].pausedUntil == nil else {
-            if case .timer = event { nodes[index].hasDueTimer = true } else { nodes[index].backlog.append(event) }
+            if case .timer = event {
+                nodes[index].hasDueTimer = true
+            } else if nodes[index].backlog.count < Self.backlogMax {
+                nodes[index].backlog.append(event)
+            }
             return
         }
         for effect in nodes[index].membership.handle(event, at: now) {
@@ -198,19 +258,7 @@ package struct ClusterSimulation: Sendable {
 
     private mutating func perform(_ effect: Membership.Effect, by index: Int) {
         switch effect {
-        case .send(let bytes, let address):
-            nodes[index].bytesSent += bytes.count
-            nodes[index].datagramsSent += 1
-            nodes[index].largestDatagram = max(nodes[index].largestDatagram, bytes.count)
-            guard let target = node(at: address) else { return }
-            for delay in network.copies(from: index, to: target) {
-                heap.plan(
-                    .event(
-                        .datagram(
-                            bytes, from: Self.address(of: index), sender: Self.id(of: index),
-                            bootID: nodes[index].boots), node: target, boots: nodes[target].boots),
-                    at: now + delay)
-            }
+        case .send(let bytes, let address): send(bytes, to: address, by: index)
         case .wake(let instant):
             nodes[index].wakes += 1
             heap.plan(.wake(node: index, number: nodes[index].wakes, boots: nodes[index].boots), at: max(now, instant))
@@ -224,21 +272,57 @@ package struct ClusterSimulation: Sendable {
         case .mapRootDiffers, .deliverDirect: break
         case .answerExchange(let token, let bytes): answer(token, bytes, by: index)
         case .report(let change):
-            guard change.kind != .load, change.kind != .holdings else { return }
-            observations.append(Observation(at: now, observer: index, change: change))
+            observe(change, by: index)
         case .notice(let notice): nodes[index].notices.append(notice)
         case .deliver(let bytes, let peer):
             deliveries.append(Delivery(at: now, node: index, from: peer, bytes: bytes))
         case .persist(let members): nodes[index].snapshot = members
-        case .leaveFinished: nodes[index].isRunning = false
+        case .leaveFinished:
+            nodes[index].isRunning = false
+            nodes[index].left = true
         }
+    }
+
+    private mutating func send(_ bytes: [UInt8], to address: PeerAddress, by index: Int) {
+        let payload = bytes.count + configuration.sealOverheadBytes
+        nodes[index].bytesSent += bytes.count
+        nodes[index].wireBytes += payload + Self.headerBytes
+        nodes[index].datagramsSent += 1
+        nodes[index].largestDatagram = max(nodes[index].largestDatagram, bytes.count)
+        if payload > configuration.packetLimit {
+            violations.append("packet limit: n\(index) sent \(payload) bytes at \(now.nanoseconds)")
+        }
+        guard let target = node(at: address), !nodes[target].isHostDown else { return }
+        for delay in network.copies(from: index, to: target, payloadBytes: payload) {
+            heap.plan(
+                .event(
+                    .datagram(
+                        bytes, from: Self.address(of: index), sender: Self.id(of: index), bootID: nodes[index].boots),
+                    node: target, boots: nodes[target].boots),
+                at: now + delay)
+        }
+    }
+
+    private mutating func observe(_ change: MemberChange, by index: Int) {
+        guard change.kind != .load, change.kind != .holdings, change.kind != .condition else { return }
+        let observation = Observation(at: now, observer: index, change: change)
+        if keepsObservations { observations.append(observation) }
+        if let broken = order.check(observation) { violations.append(broken) }
+        guard change.kind == .died, let subject = node(at: change.member.address), nodes[subject].isRunning,
+            nodes[subject].boots == change.member.bootID, network.connects(index, to: subject),
+            network.connects(subject, to: index)
+        else { return }
+        falseDeaths.append("n\(index) declared n\(subject) dead at \(now.nanoseconds)")
     }
 
     /// A kernel answers for a stopped process; a stopped process says nothing.
     private mutating func connect(_ token: UInt64, from asker: Int, to target: Int?, within limit: Duration) {
-        let delay = network.streamDelay() + network.streamDelay()
+        let delay = network.connectDelay()
+        nodes[asker].wireBytes += Self.connectionBytes / 2
         var outcome = Membership.ConnectOutcome.silent
-        if let target, network.connects(asker, to: target), network.connects(target, to: asker), delay <= limit {
+        if let target, network.connects(asker, to: target), network.connects(target, to: asker), delay <= limit,
+            !nodes[target].isHostDown, !nodes[target].isFrozen
+        {
             if !nodes[target].isRunning {
                 outcome = .refused
             } else if nodes[target].pausedUntil != nil {
@@ -247,9 +331,11 @@ package struct ClusterSimulation: Sendable {
                 outcome = .answered(bootID: nodes[target].boots)
             }
         }
+        // The shell waits for the process's answer as long as it may.
+        let isAtOnce = outcome != .silent && outcome != .accepted
         heap.plan(
             .event(.connectFinished(token: token, outcome), node: asker, boots: nodes[asker].boots),
-            at: now + min(delay, limit))
+            at: now + (isAtOnce ? delay : limit * 0.95))
     }
 
     private func node(at address: PeerAddress) -> Int? {
@@ -261,10 +347,11 @@ package struct ClusterSimulation: Sendable {
         guard let target, nodes[target].isRunning, network.connects(asker, to: target),
             network.connects(target, to: asker)
         else {
-            let isRefused = target.map { network.connects(asker, to: $0) } ?? false
+            let isRefused = target.map { network.connects(asker, to: $0) && !nodes[$0].isHostDown } ?? false
             let delay = isRefused ? network.delay() : Self.connectTimeout
             return heap.plan(.event(.exchangeFailed(id), node: asker, boots: boots), at: now + delay)
         }
+        nodes[asker].wireBytes += bytes.count + Self.connectionBytes
         tokens += 1
         pending[tokens] = (asker, id, boots)
         handle(.exchangeRequested(token: tokens, bytes), by: target)
@@ -272,6 +359,7 @@ package struct ClusterSimulation: Sendable {
 
     private mutating func answer(_ token: UInt64, _ bytes: [UInt8]?, by index: Int) {
         guard let (asker, id, boots) = pending.removeValue(forKey: token) else { return }
+        nodes[index].wireBytes += bytes?.count ?? 0
         let event: Membership.Event =
             if let bytes, network.connects(index, to: asker) { .exchangeAnswered(id, bytes) } else {
                 .exchangeFailed(id)

@@ -25,44 +25,58 @@ package struct AgreementChecker: Sendable {
     }
 }
 
-/// (boot, incarnation) of a member never goes back at any observer; left is never followed by dead in one boot.
+/// (boot, incarnation) of a member never goes back at any observer; left is never followed by another state in one boot.
+///
+/// Looks at one observation after the other.
 package struct OrderChecker: Sendable {
+    private struct Pair: Hashable, Sendable {
+        var observer: Int
+        var subject: PeerID
+    }
+
+    private struct Seen: Sendable {
+        var bootID: UInt64
+        var incarnation: UInt32
+        var hasLeft: Bool
+    }
+
+    private var last: [Pair: Seen] = [:]
+
     package init() {}
 
-    package func violations(_ cluster: ClusterSimulation) -> [String] {
-        struct Pair: Hashable {
-            var observer: Int
-            var subject: PeerID
+    /// What is wrong with it, in words; nil when nothing is.
+    package mutating func check(_ observation: ClusterSimulation.Observation) -> String? {
+        let member = observation.change.member
+        let pair = Pair(observer: observation.observer, subject: member.id)
+        let seen = Seen(bootID: member.bootID, incarnation: member.incarnation, hasLeft: member.state == .left)
+        // A restarted observer begins anew; what it forgot it may learn again.
+        guard let before = last.updateValue(seen, forKey: pair), observation.change.kind != .joined else { return nil }
+        if (member.bootID, member.incarnation) < (before.bootID, before.incarnation) {
+            return "order: n\(pair.observer) saw \(member.name) go back to incarnation \(member.incarnation)"
         }
-        var last: [Pair: Member] = [:]
-        var found: [String] = []
-        for observation in cluster.observations {
-            let member = observation.change.member
-            let pair = Pair(observer: observation.observer, subject: member.id)
-            if let before = last[pair] {
-                let isBack = (member.bootID, member.incarnation) < (before.bootID, before.incarnation)
-                if isBack {
-                    found.append("n\(pair.observer): \(member.name) went back to incarnation \(member.incarnation)")
-                }
-                if before.state == .left, member.state != .left, member.bootID == before.bootID {
-                    found.append("n\(pair.observer): \(member.name) was left and became \(member.state)")
-                }
-            }
-            last[pair] = member
+        if before.hasLeft, !seen.hasLeft, member.bootID == before.bootID {
+            return "order: n\(pair.observer) saw \(member.name) leave and become \(member.state)"
         }
-        return found
+        return nil
     }
 }
 
-/// No member is declared dead by anybody while it runs.
-package struct FalseDeathChecker: Sendable {
+/// At quiescence all running nodes have one state hash and count exactly the running nodes: what `AgreementChecker` says,
+/// without looking at every pair.
+package struct ConvergenceChecker: Sendable {
     package init() {}
 
-    package func violations(_ cluster: ClusterSimulation) -> [String] {
-        cluster.observations.filter { $0.change.kind == .died }.compactMap { observation in
-            let isRunning = cluster.running.contains { ClusterSimulation.id(of: $0) == observation.change.member.id }
-            return isRunning ? "n\(observation.observer) declared \(observation.change.member.name) dead" : nil
+    package func holds(_ cluster: ClusterSimulation) -> Bool {
+        var hash: UInt64?
+        var count = 0
+        for node in cluster.nodes where node.isRunning { count += 1 }
+        for node in cluster.nodes where node.isRunning {
+            guard node.membership.upCount == count, hash == nil || hash == node.membership.stateHash,
+                !node.membership.hasSuspects
+            else { return false }
+            hash = node.membership.stateHash
         }
+        return true
     }
 }
 
