@@ -31,7 +31,8 @@ extension PeerLinks {
             }
             let probe = EvidenceProbe(machine: machine, connection: connection, timer: timer)
             evidences[number] = probe
-            try probe.timer?.start(after: wait)
+            // The word has to be there before the asker's patience ends, not with it: timers and hops take a while.
+            try probe.timer?.start(after: wait * 3 / 4)
             try probe.connection?.connect(to: SocketAddress(address)) { [weak self] error in
                 self?.assumeIsolated { $0.evidenceConnected(number, error) }
             }
