@@ -10,7 +10,8 @@ enum Buckets {
     /// A power of two that fits both the table and the packet.
     static func count(members: Int, datagramBytesMax: Int) -> Int {
         var count = countMin
-        while count < countMax, count * membersAimed < members, count * 2 * 4 + Codec.frameBytesMax <= datagramBytesMax {
+        while count < countMax, count * membersAimed < members, count * 2 * 4 + Codec.frameBytesMax <= datagramBytesMax
+        {
             count *= 2
         }
         return count

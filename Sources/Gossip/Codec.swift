@@ -46,7 +46,8 @@ enum Codec {
     }
 
     private enum RecordType: UInt8 {
-        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct, accuse,
+        case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct,
+            accuse,
             confirm, clear, refute, buckets, bucket, want
     }
 

@@ -19,7 +19,8 @@ extension Membership {
         counters.antiEntropy.differencesSeen += 1
         if isFar || isStranger || table.isFull {
             counters.antiEntropy.byStream += 1
-            return exchange(for: .repair(origin.id), to: table[origin.id]?.address ?? origin.source, expecting: origin.id, at: now)
+            return exchange(
+                for: .repair(origin.id), to: table[origin.id]?.address ?? origin.source, expecting: origin.id, at: now)
         }
         counters.antiEntropy.byDatagrams += 1
         let count = Buckets.count(members: table.count, datagramBytesMax: configuration.datagramBytesMax)

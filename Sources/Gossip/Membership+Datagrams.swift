@@ -48,7 +48,8 @@ extension Membership {
             $0.heardAt = now
             $0.streamOnly = 0
             if $0.member.metadata.isReached(at: origin.source), $0.address != origin.source {
-                $0.addressIndex = $0.member.metadata.alternatives.firstIndex(of: origin.source).map { UInt8($0 + 1) } ?? 0
+                $0.addressIndex =
+                    $0.member.metadata.alternatives.firstIndex(of: origin.source).map { UInt8($0 + 1) } ?? 0
             }
         }
         if entry.member.condition == .udpBlocked { setCondition(.well, of: origin.id) }

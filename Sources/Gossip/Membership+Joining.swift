@@ -134,7 +134,9 @@ extension Membership {
         {
             // Dead here, alive there: only the member itself can decide, by refuting.
             challenges += 1
-            send([.claim(Claim(.dead, known, by: selfID)), .ping(pulseOfSelf(nextNumber()))], to: alive.metadata.address, as: .repair)
+            send(
+                [.claim(Claim(.dead, known, by: selfID)), .ping(pulseOfSelf(nextNumber()))], to: alive.metadata.address,
+                as: .repair)
         }
     }
 

@@ -75,7 +75,9 @@ struct NewsQueue: Sendable {
     }
 
     /// The next record that fits `room` and was not yet sent in this round; none beyond `credit`.
-    mutating func next(room: Int, credit: Int, pushesOnly: Bool, limit: Int, tokens: inout TokenBucket)
+    mutating func next(
+        room: Int, credit: Int, pushesOnly: Bool, limit: Int, tokens: inout TokenBucket
+    )
         -> [UInt8]?
     {
         wasHeldBack = false

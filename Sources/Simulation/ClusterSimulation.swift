@@ -109,7 +109,10 @@ package struct ClusterSimulation: Sendable {
         let census = MemberCensus(
             (0..<count).map { (id: Self.id(of: $0), bootID: 1, metadata: Self.metadata(of: $0)) }, at: now)
         for index in 0..<count {
-            nodes.append(Node(membership: try membership(of: index, boot: 1, remembered: [], census: census), boots: 1, startedAt: now))
+            nodes.append(
+                Node(
+                    membership: try membership(of: index, boot: 1, remembered: [], census: census), boots: 1,
+                    startedAt: now))
             nodes[index].seeds = [Self.address(of: index == 0 ? 1 : 0)]
             handle(.join(seeds: nodes[index].seeds), by: index)
         }

@@ -53,7 +53,9 @@ package struct SimulatedNetwork: Sendable {
         datagramBlocked.removeAll()
         payloadMax = nil
     }
-    package mutating func cut(from sender: Int, to receiver: Int) { cuts.insert(Link(sender: sender, receiver: receiver)) }
+    package mutating func cut(from sender: Int, to receiver: Int) {
+        cuts.insert(Link(sender: sender, receiver: receiver))
+    }
 
     package func connects(_ sender: Int, to receiver: Int) -> Bool {
         (groups.isEmpty || groups[sender, default: 0] == groups[receiver, default: 0])
@@ -76,7 +78,9 @@ package struct SimulatedNetwork: Sendable {
     mutating func copies(from sender: Int, to receiver: Int, payloadBytes: Int) -> [Duration] {
         guard connects(sender, to: receiver), !isLost(sender, receiver) else { return [] }
         if let payloadMax, payloadBytes > payloadMax { return [] }
-        if !datagramBlocked.isEmpty, datagramBlocked.contains(sender) || datagramBlocked.contains(receiver) { return [] }
+        if !datagramBlocked.isEmpty, datagramBlocked.contains(sender) || datagramBlocked.contains(receiver) {
+            return []
+        }
         if corruption > 0, unit() < corruption {
             corrupted += 1
             return []

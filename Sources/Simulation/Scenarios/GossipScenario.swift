@@ -93,7 +93,8 @@ package struct GossipScenario: Sendable {
         if stalledNodes > 0, stallPeriods > 0 {
             while cluster.now < end {
                 for index in 0..<min(stalledNodes, nodes) {
-                    cluster.pause(index * (nodes / stalledNodes), for: period * Double(stallPeriods), isFrozen: isFrozen)
+                    cluster.pause(
+                        index * (nodes / stalledNodes), for: period * Double(stallPeriods), isFrozen: isFrozen)
                 }
                 cluster.run(for: period * Double(stallPeriods + 1))
             }
