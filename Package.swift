@@ -36,6 +36,8 @@ let package = Package(
     name: "peerbuild",
     products: [
         .executable(name: "peerbuild", targets: ["PeerBuild"]),
+        .executable(name: "peerbuild-fuzz", targets: ["Fuzz"]),
+        .executable(name: "peerbuild-gossip-bench", targets: ["GossipBench"]),
         .executable(name: "peerbuild-simulate", targets: ["Simulate"]),
     ],
     dependencies: [
@@ -59,7 +61,7 @@ let package = Package(
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        .target(name: "CLinux"),
+        .target(name: "CLinux", linkerSettings: [.linkedLibrary("resolv")]),
 
         // Values.
         target("OCI", [crypto]),
@@ -77,7 +79,7 @@ let package = Package(
 
         // Adapters: one foreign thing each.
         target("Sodium", ["CSodium"]),
-        target("UVLoop", ["CUV"]),
+        target("UVLoop", ["CLinux", "CUV"]),
         target("Wire", ["ClusterModel", "Sodium", "UVLoop", logging]),
         target("ContentStore", ["OCI"]),
         target("Snapshots", ["CLinux", "ClusterModel", "ContentStore", "CZlib", "CZstd", "OCI", "Transfer"]),
@@ -123,6 +125,13 @@ let package = Package(
                 logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
+            swiftSettings: own),
+        // Mutated messages into every decoder; 64 members on real sockets. Quick to build: cores and Wire only.
+        .executableTarget(
+            name: "Fuzz", dependencies: ["CacheMap", "ClusterModel", "Gossip", "OCI", "Sodium", "Transfer", "Wire"],
+            swiftSettings: own),
+        .executableTarget(
+            name: "GossipBench", dependencies: ["ClusterModel", "Gossip", "Sodium", "UVLoop", "Wire", logging],
             swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
         .executableTarget(

@@ -5,6 +5,7 @@ internal import Gossip
 internal import LLB
 internal import OCI
 internal import Synchronization
+internal import Wire
 
 extension Node: BuildBackend {
     package var worker: WorkerDescription {
@@ -47,7 +48,9 @@ extension Node: ClusterView {
     package func members() async -> [MemberView] {
         let current = slots.current
         let keys = await digests.position.count
-        return await cluster.allMembers.map { member in
+        let keySet = await self.keys.keySet
+        let (all, now) = await cluster.membersNow
+        return all.map { member in
             var view = MemberView(
                 name: member.name, id: "\(member.id)", address: "\(member.address)", state: Self.name(of: member.state))
             view.incarnation = UInt64(member.incarnation)
@@ -60,6 +63,9 @@ extension Node: ClusterView {
             view.cacheBytes = Int64(clamping: member.holdings.cacheBytes)
             view.version = member.version
             view.isSelf = member.id == selfID
+            view.loadAgeSeconds = view.isSelf ? 0 : member.loadAge(at: now)?.inSeconds
+            view.alternatives = member.metadata.alternatives.map(\.description)
+            view.conditions = Self.conditions(of: member, keySet: view.isSelf ? member.load.keySet : keySet)
             if view.isSelf {
                 view.running = current.running
                 view.queued = current.queued
@@ -67,6 +73,23 @@ extension Node: ClusterView {
             }
             return view
         }.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
+    }
+
+    private static func conditions(of member: Member, keySet: UInt16) -> [String] {
+        var conditions: [String] = []
+        if member.isUp {
+            switch member.condition {
+            case .well: break
+            case .stalled: conditions.append("stalled")
+            case .udpBlocked: conditions.append("udp-blocked")
+            }
+            let flags = member.load.flags
+            if flags.contains(.udpBlocked), member.condition != .udpBlocked { conditions.append("udp-blocked") }
+            if flags.contains(.addressDoubtful) { conditions.append("address-doubtful") }
+            if flags.contains(.draining) { conditions.append("draining") }
+            if member.load.keySet != keySet, member.loadAt != nil { conditions.append("key-set-differs") }
+        }
+        return conditions
     }
 
     private static func name(of state: Member.State) -> String {
@@ -86,6 +109,26 @@ extension Node: ClusterView {
     }
 
     package func counters() async -> NodeCounters { counters.current }
+
+    package func gossip() async -> GossipView {
+        var view = GossipView()
+        view.seeds = await seeds.views
+        view.keys = await keys.view
+        let gossip = GossipReport(
+            gossip: await cluster.counters, links: await links.counters(), localHealth: await cluster.localHealth,
+            keyExchanges: await (keys.exchanges, keys.exchangesFailed))
+        view.counters = gossip.counters
+        view.warnings = await cluster.warnings
+        for seed in view.seeds {
+            if let error = seed.error { view.warnings.append("seed \(seed.name): \(error)") }
+        }
+        return view
+    }
+
+    package func changeKeys(_ change: KeyChange) async throws -> [KeyView] {
+        try await keys.change(change)
+        return await keys.view
+    }
 
     package func report(ofBuild reference: String?) async -> BuildReport? {
         builds.withLock { builds in

@@ -29,6 +29,8 @@ package final class Node: Sendable {
     let records: RecordIndex
     /// Protocol period of the membership: what is collected is announced this long before.
     let gossipPeriod: Duration
+    let keys: KeyShell
+    let seeds: SeedBook
     let store: RecordStore
     let steps: StepExecutor
     private let downloads: HTTPSource
@@ -44,7 +46,7 @@ package final class Node: Sendable {
 
     private let services: PeerServices
     private let board: ClaimBoard
-    private let links: PeerLinks
+    let links: PeerLinks
     private let jobs: Jobs
     private let lock: RootLock
     private let snapshotFile: MemberSnapshotFile
@@ -72,14 +74,19 @@ package final class Node: Sendable {
         guard settings.keys.isSecret || Self.isLoopback(settings.bind.host) else {
             throw NodeError.publicBind(settings.bind)
         }
+        let ring = try ClusterKeyRing.atStart(
+            keyFile: settings.keys, kept: root + "/keyring", now: UInt64(settings.startSeconds))
+        try ring.keep(at: root + "/keyring")
         let links = try PeerLinks(
             configuration: PeerLinkConfiguration(
-                bind: settings.bind, identity: identity, bootID: bootID, keys: settings.keys,
+                bind: settings.bind, identity: identity, bootID: bootID, keys: ring,
                 clusterName: settings.clusterName), logger: logger)
         let bound = try await links.start()
-        let address =
-            settings.advertise.map { PeerAddress(host: $0.host, port: $0.port == 0 ? bound.port : $0.port) }
-            ?? bound
+        var advertised = settings.advertise.prefix(NodeParameters.advertiseMax).map {
+            PeerAddress(host: $0.host, port: $0.port == 0 ? bound.port : $0.port)
+        }
+        if advertised.isEmpty { advertised = [bound] }
+        let address = advertised[0]
         let origin = ContinuousClock.now
         let snapshotFile = MemberSnapshotFile(path: root + "/members.json", logger: logger)
         var gossip = GossipConfiguration()
@@ -87,12 +94,13 @@ package final class Node: Sendable {
         let membership = try Membership(
             configuration: gossip, id: selfID, bootID: bootID,
             metadata: MemberMetadata(
-                name: settings.name, address: address, platforms: settings.platforms.map(\.description),
+                name: settings.name, address: address, alternatives: Array(advertised.dropFirst()),
+                platforms: settings.platforms.map(\.description),
                 labels: settings.labels, version: settings.version, slots: UInt16(clamping: settings.slots)),
             remembered: snapshotFile.load(), random: SplitMix64(seed: settings.seed), now: .zero)
         let cluster = ClusterShell(
             selfID: selfID, membership: membership, links: links, jobs: jobs, origin: origin, logger: logger)
-        let hashKey = try Self.mapHashKey(settings.keys)
+        let hashKey = try Self.mapHashKey(ring)
         let loadSignal = LoadSignal()
         var mapSettings = CacheMapDigest.Settings()
         mapSettings.pageBytes = membership.publishBytesMax
@@ -100,6 +108,9 @@ package final class Node: Sendable {
         var exchangeSettings = MapExchange.Settings()
         exchangeSettings.period = gossip.period
         exchangeSettings.datagramBytesMax = membership.directBytesMax
+        let keys = KeyShell(
+            ring: ring, links: links, cluster: cluster, path: root + "/keyring",
+            graceSeconds: settings.keyGraceSeconds, logger: logger, loadChanged: { await loadSignal.fire() })
         let digests = CacheMapShell(
             exchange: MapExchange(
                 selfID: selfID,
@@ -155,6 +166,8 @@ package final class Node: Sendable {
         self.digests = digests
         self.records = records
         gossipPeriod = gossip.period
+        self.keys = keys
+        seeds = SeedBook(seeds: settings.join, links: links, logger: logger)
         self.store = store
         self.steps = steps
         self.downloads = downloads
@@ -172,7 +185,7 @@ package final class Node: Sendable {
             pushes: pushes, metadata: SourceMetadata(images: images, layouts: layouts),
             exportDirectory: root + "/exports", platforms: settings.platforms, logger: logger)
         services = PeerServices(
-            cluster: cluster, digests: digests, records: records, board: board,
+            cluster: cluster, digests: digests, keys: keys, records: records, board: board,
             execution: ExecutionService(executor: executor, dialer: cluster), pushes: pushes,
             sessions: SessionService(session: { build in await solver.session(of: build) }), contents: contents,
             snapshots: snapshots, blobs: blobs, slots: slots, counters: counters, logger: logger)
@@ -182,10 +195,7 @@ package final class Node: Sendable {
 
     /// The hash key of digests: equal on all nodes of a cluster, secret from everybody else.
     private static func mapHashKey(_ keys: ClusterKeyRing) throws -> MapHashKey {
-        let derived = try keys.primary.derive("cache map hash").withBytes { bytes in
-            Array(UnsafeBufferPointer(start: bytes, count: 16))
-        }
-        guard let key = MapHashKey(bytes: derived) else {
+        guard let key = MapHashKey(bytes: keys.mapKey) else {
             throw NodeError.root("-", "the cluster key gives no hash key")
         }
         return key
@@ -203,10 +213,11 @@ package final class Node: Sendable {
         await links.setHandler { service, peer, stream in await services.serve(service, from: peer, stream) }
         let (left, continuation) = AsyncStream.makeStream(of: Void.self)
         leaving.withLock { $0 = continuation }
-        let seeds = await resolveSeeds()
+        let addresses = await seeds.lookUp()
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.cluster.run(seeds: seeds, listener: self.listener()) }
+            group.addTask { await self.cluster.run(seeds: addresses, listener: self.listener()) }
             group.addTask { await self.watchLoad() }
+            group.addTask { await self.keys.run() }
             group.addTask { for await _ in left { return } }
             // Only the word to leave, or cancellation, ends one of them.
             await group.next()
@@ -241,7 +252,7 @@ package final class Node: Sendable {
             deliveredDirect: { [digests] in await digests.receivedDirect($0, from: $1) },
             mapRootDiffers: { [digests] in await digests.rootDiffers($0) },
             persist: { [snapshotFile] in snapshotFile.save($0) },
-            lookUpSeeds: { [weak self] in await self?.resolveSeeds() ?? [] })
+            lookUpSeeds: { [seeds] in await seeds.lookUp() })
     }
 
     private func memberChanged(_ change: MemberChange) async {
@@ -250,18 +261,6 @@ package final class Node: Sendable {
         guard peer != selfID, change.kind == .died || change.kind == .left || change.kind == .restarted else { return }
         await board.nodeLost(peer)
         await parts.solver.nodeLost(peer)
-    }
-
-    private func resolveSeeds() async -> [PeerAddress] {
-        var addresses: [PeerAddress] = []
-        for seed in settings.join {
-            do {
-                addresses += try await links.resolve(seed)
-            } catch {
-                logger.warning("seed \(seed) cannot be looked up; it is tried again", metadata: ["error": "\(error)"])
-            }
-        }
-        return addresses
     }
 
     private func watchLoad() async {
@@ -282,6 +281,7 @@ package final class Node: Sendable {
         record.slots = UInt16(clamping: slots.count)
         record.running = UInt16(clamping: load.running)
         record.queued = UInt16(clamping: load.queued)
+        record.keySet = await keys.keySet
         await cluster.setLoad(record)
         var holdings = Holdings()
         holdings.cacheKeys = UInt32(clamping: position.count)

@@ -10,11 +10,13 @@ package struct NodeParameters: Sendable {
     package var root: String
     /// Address of gossip and peer links; port 0 takes a free one.
     package var bind: PeerAddress
-    /// What peers are told, if not the bound address.
-    package var advertise: PeerAddress?
+    /// What peers are told, if not the bound address: at most 3, the best first.
+    package var advertise: [PeerAddress]
     /// Seeds, `host:port`; names are looked up.
     package var join: [String]
     package var keys: ClusterKeyRing
+    /// How long a retired key still opens, for members that were away.
+    package var keyGraceSeconds: UInt64
     package var clusterName: String
     /// Steps that run at once.
     package var slots: Int
@@ -34,12 +36,18 @@ package struct NodeParameters: Sendable {
     package var startSeconds: UInt32
     package var seed: UInt64
 
+    package static let keyGraceSecondsDefault: UInt64 = 86_400
+    /// One address a way: IPv6, IPv4, public.
+    package static let advertiseMax = 3
+
     package init(name: String, root: String, bind: PeerAddress, keys: ClusterKeyRing) {
         self.name = name
         self.root = root
         self.bind = bind
         self.keys = keys
+        advertise = []
         join = []
+        keyGraceSeconds = Self.keyGraceSecondsDefault
         clusterName = "peerbuild"
         slots = 1
         mapBudget = 64_000

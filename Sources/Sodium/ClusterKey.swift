@@ -40,6 +40,12 @@ package struct ClusterKey: Sendable {
         }
     }
 
+    /// A key of exactly 32 bytes.
+    init(bytes: ArraySlice<UInt8>) throws {
+        precondition(bytes.count == Self.byteCount, "a cluster key has \(Self.byteCount) bytes, not \(bytes.count)")
+        secret = try SecretBytes(count: Self.byteCount) { $0.update(from: Array(bytes), count: Self.byteCount) }
+    }
+
     /// The key as base64: 44 characters.
     package var base64: String {
         let capacity = 45  // 4 letters for each 3 bytes begun, and a zero.
@@ -52,6 +58,12 @@ package struct ClusterKey: Sendable {
 
     /// Low byte of the key's hash: says which key of a ring sealed a packet, and nothing else about it.
     package var id: UInt8 { KeyedHash.hash(Array("key id".utf8), key: secret)[0] }
+
+    /// Names the key to people and peers, and says nothing about it.
+    package var fingerprint: KeyFingerprint {
+        let hash = KeyedHash.hash(Array("key fingerprint".utf8), key: secret)
+        return KeyFingerprint(rawValue: hash.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
+    }
 
     /// A secret derived for one purpose.
     package func derive(_ label: String) throws -> SecretBytes {

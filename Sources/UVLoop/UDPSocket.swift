@@ -1,10 +1,27 @@
 internal import CUV
 internal import Glibc
 
+/// A datagram in the loop's read buffer: there for the time of the callback only, so that what is dropped at a glance is
+/// never copied.
+// @unchecked: the pointers are libuv's, valid and unshared on the loop's thread until the callback returns; it must not
+// keep the value.
+package struct IncomingDatagram: @unchecked Sendable {
+    package let bytes: UnsafeRawBufferPointer
+    private let kernelForm: UnsafePointer<sockaddr>
+
+    init(bytes: UnsafeRawBufferPointer, kernelForm: UnsafePointer<sockaddr>) {
+        self.bytes = bytes
+        self.kernelForm = kernelForm
+    }
+
+    /// Where it came from; nil when that is neither IPv4 nor IPv6.
+    package var source: SocketAddress? { SocketAddress(kernelForm) }
+}
+
 /// A bound UDP socket, IPv4 or IPv6 (which then takes IPv4 too); closes when its owner lets go of it.
 package struct UDPSocket: ~Copyable {
-    /// Called on the loop's thread with each datagram and its source.
-    package typealias Receive = @Sendable ([UInt8], SocketAddress) -> Void
+    /// Called on the loop's thread with each datagram.
+    package typealias Receive = @Sendable (IncomingDatagram) -> Void
 
     private let box: UDPBox
 
@@ -89,9 +106,11 @@ private final class UDPBox: HandleBox, @unchecked Sendable {
             { handle, count, buffer, source, flags in
                 // No source: libuv says that nothing is left to read. Errors (ICMP) are the sender's affair.
                 guard count >= 0, let source, let buffer, flags & UInt32(UV_UDP_PARTIAL.rawValue) == 0,
-                    let box = HandleBox.of(handle?.pointee.data, as: UDPBox.self), let from = SocketAddress(source)
+                    let box = HandleBox.of(handle?.pointee.data, as: UDPBox.self)
                 else { return }
-                box.receive?([UInt8](UnsafeRawBufferPointer(start: buffer.pointee.base, count: count)), from)
+                box.receive?(
+                    IncomingDatagram(
+                        bytes: UnsafeRawBufferPointer(start: buffer.pointee.base, count: count), kernelForm: source))
             })
         try UVError.check(status, "uv_udp_recv_start")
     }

@@ -15,6 +15,8 @@ struct Handshake {
     struct Result {
         let peerPublicKey: [UInt8]
         let peerBootID: UInt64
+        /// The key of the ring that both sides used.
+        let key: KeyFingerprint
         var sealing: RecordCipher
         var opening: RecordCipher
     }
@@ -64,7 +66,7 @@ struct Handshake {
         clusterName = Array(configuration.clusterName.utf8)
         ring = configuration.keys
         ephemeral = try EphemeralKeyPair()
-        key = configuration.keys.primary
+        key = configuration.dialKey ?? configuration.keys.primary
         transcript = Array("peerbuild link 1 ".utf8) + clusterName
         expecting = role == .dialer ? .reply : .hello
     }
@@ -168,7 +170,7 @@ struct Handshake {
 
     private func finish(_ peer: (key: [UInt8], boot: UInt64)) throws -> Result {
         Result(
-            peerPublicKey: peer.key, peerBootID: peer.boot,
+            peerPublicKey: peer.key, peerBootID: peer.boot, key: key.fingerprint,
             sealing: RecordCipher(key: try derive("traffic", role)),
             opening: RecordCipher(key: try derive("traffic", role.other)))
     }

@@ -1,24 +1,81 @@
-internal import ClusterModel
+package import ClusterModel
 
-/// Which node was heard at an address lately.
-struct HeardPeers {
+/// What is known of the addresses that datagrams come from and go to: who is there, and whether that is proved.
+///
+/// Two questions are answered from it. *Whom to bind a packet to:* the node and boot that was heard, or that the member
+/// table names, as long as it does not look as if somebody else were there now. *How much may be sent:* to an address
+/// that has not shown that it hears this node, no more bytes than came from it, so that a packet with a made-up source
+/// makes nobody a target.
+package struct HeardPeers: Sendable {
     /// A node that was silent for this long may have been replaced by another at its address.
-    static let freshFor: Duration = .seconds(10)
+    static let freshFor: Duration = .seconds(600)
+    /// Packets in a row without a sign of life after which they are no longer bound: the node may have started anew.
+    static let unansweredMax = 8
     static let addressesMax = 4_096
 
-    private var peers: [PeerAddress: (peer: UInt64, at: ContinuousClock.Instant)] = [:]
-
-    mutating func heard(_ peer: UInt64, at address: PeerAddress, now: ContinuousClock.Instant) {
-        if peers.count >= Self.addressesMax, peers[address] == nil {
-            peers = peers.filter { $0.value.at.duration(to: now) < Self.freshFor }
-            guard peers.count < Self.addressesMax else { return }
-        }
-        peers[address] = (peer, now)
+    private struct Entry {
+        var receiver: DatagramSeal.Receiver
+        var heardAt: ContinuousClock.Instant
+        var unanswered = 0
+        /// It sent something that only a hearer of this node can have made, or this node began to talk to it.
+        var isValidated: Bool
+        /// Bytes that may still be sent to it while it is not validated.
+        var credit = 0
     }
 
-    /// The node at `address`, when it was heard lately.
-    func peer(at address: PeerAddress, now: ContinuousClock.Instant) -> UInt64? {
-        guard let entry = peers[address], entry.at.duration(to: now) < Self.freshFor else { return nil }
-        return entry.peer
+    private var entries: [PeerAddress: Entry] = [:]
+
+    package init() {}
+
+    package var count: Int { entries.count }
+
+    /// A packet of `bytes` bytes came from `address`.
+    package mutating func heard(
+        _ sender: DatagramSeal.Receiver, at address: PeerAddress, bytes: Int, isBound: Bool,
+        now: ContinuousClock.Instant
+    ) {
+        guard makeRoom(for: address, now) else { return }
+        var entry = entries[address] ?? Entry(receiver: sender, heardAt: now, isValidated: false)
+        // A bound packet proves the address for its sender; anybody else there has to prove it anew.
+        entry.isValidated = isBound || entry.isValidated && entry.receiver.node == sender.node
+        entry.receiver = sender
+        entry.heardAt = now
+        entry.unanswered = 0
+        if !entry.isValidated { entry.credit = min(entry.credit + bytes, WireLimits.datagramBytesMax) }
+        entries[address] = entry
+    }
+
+    /// The member table says who is at `address`.
+    package mutating func know(_ member: DatagramSeal.Receiver, at address: PeerAddress, now: ContinuousClock.Instant) {
+        if let entry = entries[address], entry.receiver.node == member.node, entry.receiver.bootID >= member.bootID {
+            return
+        }
+        guard makeRoom(for: address, now) else { return }
+        entries[address] = Entry(receiver: member, heardAt: now, isValidated: true)
+    }
+
+    /// Whom to bind a packet to `address` to; counts it as sent.
+    package mutating func receiver(at address: PeerAddress, now: ContinuousClock.Instant) -> DatagramSeal.Receiver? {
+        guard let index = entries.index(forKey: address) else { return nil }
+        entries.values[index].unanswered += 1
+        let entry = entries.values[index]
+        guard entry.unanswered <= Self.unansweredMax, entry.heardAt.duration(to: now) < Self.freshFor else {
+            return nil
+        }
+        return entry.receiver
+    }
+
+    /// Whether `bytes` may be sent to `address` now; takes them from its credit.
+    package mutating func maySend(_ bytes: Int, to address: PeerAddress) -> Bool {
+        guard let index = entries.index(forKey: address), !entries.values[index].isValidated else { return true }
+        guard entries.values[index].credit >= bytes else { return false }
+        entries.values[index].credit -= bytes
+        return true
+    }
+
+    private mutating func makeRoom(for address: PeerAddress, _ now: ContinuousClock.Instant) -> Bool {
+        guard entries.count >= Self.addressesMax, entries[address] == nil else { return true }
+        entries = entries.filter { $0.value.heardAt.duration(to: now) < Self.freshFor }
+        return entries.count < Self.addressesMax
     }
 }

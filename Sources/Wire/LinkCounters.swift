@@ -23,11 +23,10 @@ package struct LinkCounters: Sendable, Hashable {
     /// Bytes of sealed datagrams.
     package var datagramBytesIn: UInt64 = 0
     package var datagramBytesOut: UInt64 = 0
-    /// Not ours, wrong key, damaged or not for this node.
-    package var datagramsRejected: UInt64 = 0
-    package var datagramsReplayed: UInt64 = 0
-    /// Good, but the inbox was full.
-    package var datagramsOverflowed: UInt64 = 0
+    /// Datagrams that went no further, by cause.
+    package var datagramDrops: [DatagramDrop: UInt64] = [:]
+    /// Taken, but sealed with a key in its grace.
+    package var datagramsUnderRetiredKey: UInt64 = 0
     /// The kernel did not take them.
     package var datagramsUnsent: UInt64 = 0
     package var handshakesCompleted: UInt64 = 0
@@ -38,6 +37,10 @@ package struct LinkCounters: Sendable, Hashable {
     /// Now.
     package var links = 0
     package var openStreams = 0
+
+    package func dropped(_ cause: DatagramDrop) -> UInt64 { datagramDrops[cause] ?? 0 }
+
+    mutating func drop(_ cause: DatagramDrop) { datagramDrops[cause, default: 0] += 1 }
 
     mutating func count(service name: String, _ change: (inout Service) -> Void) {
         let isKnown = services[name] != nil || services.count < WireLimits.countedServicesMax

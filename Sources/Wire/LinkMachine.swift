@@ -20,6 +20,8 @@ struct LinkMachine {
     private var consumed = 0
     private var handshakeOutput: [UInt8] = []
     var streams: StreamMultiplexer
+    /// The cluster key that the handshake was made with, once it is over.
+    private(set) var key: KeyFingerprint?
 
     init(role: Handshake.Role, configuration: PeerLinkConfiguration) throws {
         var handshake = try Handshake(role: role, configuration: configuration)
@@ -56,6 +58,7 @@ struct LinkMachine {
                 return true
             }
             phase = .open(sealing: result.sealing, opening: result.opening)
+            key = result.key
             let peer = PeerID(rawValue: NodeIdentity.id(ofPublicKey: result.peerPublicKey))
             events.append(.established(peer: peer, bootID: result.peerBootID))
         case .open(let sealing, var opening):

@@ -14,6 +14,10 @@ package struct PeerLinkConfiguration: Sendable {
     /// Nodes of clusters with other names do not hear each other, even with one key.
     package var clusterName: String
     package var times: LinkTimes
+    /// Largest UDP payload, sealed, in bytes: what first words to an address are padded to.
+    package var packetLimit = 1_200
+    /// The key of the ring that a handshake is begun with, when it is not the first.
+    var dialKey: ClusterKey?
 
     package init(
         bind: PeerAddress, identity: NodeIdentity, bootID: UInt64, keys: ClusterKeyRing,

@@ -14,7 +14,8 @@ extension PeerLinks {
             return  // The connection closes as its owner goes.
         }
         do {
-            let machine = try LinkMachine(role: .listener, configuration: configuration)
+            let machine = try LinkMachine(
+                role: .listener, configuration: handshakeConfiguration(for: PeerAddress(remote)))
             let link = add(connection, machine, address: PeerAddress(remote), isDialer: false)
             startReading(link)
         } catch {
@@ -30,7 +31,7 @@ extension PeerLinks {
         var started: Link?
         do {
             let connection = try TCPConnection(loop: loop)
-            let machine = try LinkMachine(role: .dialer, configuration: configuration)
+            let machine = try LinkMachine(role: .dialer, configuration: handshakeConfiguration(for: address))
             let link = add(connection, machine, address: address, isDialer: true)
             started = link
             linkOfAddress[address] = link.number
@@ -124,6 +125,7 @@ extension PeerLinks {
             return fail(link, .handshakeFailed(address: link.address, reason: "it is this node itself"))
         }
         link.establish(peer: peer, bootID: bootID, at: now)
+        linkMade(with: link.machine.key, to: peer, at: link.address)
         counted.handshakesCompleted += 1
         defer { wakeDialers(of: link) }
         guard let number = linkOfPeer[peer], let other = links[number], other.failure == nil else {

@@ -1,7 +1,7 @@
 package import ClusterModel
 package import Logging
 internal import Sodium
-internal import UVLoop
+package import UVLoop
 
 /// A node's peer plane: one UDP socket and one TCP listener on one address, everything sealed with the cluster key.
 ///
@@ -15,21 +15,33 @@ package actor PeerLinks {
         @Sendable (_ service: String, _ peer: PeerID, _ stream: any PeerStream) async -> Void
 
     let loop: LoopThread
-    let configuration: PeerLinkConfiguration
+    /// Whether the loop was made here; one that was lent is not ended.
+    private let ownsLoop: Bool
+    var configuration: PeerLinkConfiguration
     let logger: Logger
     let own: PeerID
     /// Datagrams of peers, oldest first; bounded, the oldest are dropped when nobody reads.
     package nonisolated let datagrams: AsyncStream<ReceivedDatagram>
     let inbox: AsyncStream<ReceivedDatagram>.Continuation
+    var datagramHandler: DatagramHandler?
+    /// Peers that seal with another key than this node, seldom enough to act on each.
+    package nonisolated let otherKeys: AsyncStream<OtherKey>
+    let otherKeyFeed: AsyncStream<OtherKey>.Continuation
 
     var socket: UDPSocket?
     var listener: TCPListener?
     var ticker: LoopTimer?
+    /// Of whoever drives a protocol on this thread.
+    var wakeTimer: LoopTimer?
     var seal: DatagramSeal
     var replays = ReplayGuard()
-    var warnedSources = SourceLog()
-    /// Who was heard lately at an address, so that datagrams can be bound to them.
+    var warnings = CauseLog<Warning>()
+    /// Who was heard at an address, so that datagrams can be bound to them, and what may be sent there.
     var heard = HeardPeers()
+    /// Keys to dial addresses with whose nodes do not have the first one yet.
+    var dialKeys: [PeerAddress: KeyFingerprint] = [:]
+    var otherKeyNotices: [PeerID: ContinuousClock.Instant] = [:]
+    var evidences: [UInt64: EvidenceProbe] = [:]
     var counted = LinkCounters()
     var handler: Handler?
 
@@ -51,8 +63,8 @@ package actor PeerLinks {
 
     /// Makes the keys and the loop's thread; nothing is bound yet.
     ///
-    /// Whoever makes one must `stop()` it.
-    package init(configuration: PeerLinkConfiguration, logger: Logger) throws {
+    /// Whoever makes one must `stop()` it. `loop` lets several nodes of one process share a thread.
+    package init(configuration: PeerLinkConfiguration, logger: Logger, loop lent: LoopThread? = nil) throws {
         self.configuration = configuration
         self.logger = logger
         own = PeerID(rawValue: configuration.identity.id)
@@ -61,7 +73,10 @@ package actor PeerLinks {
             bootID: configuration.bootID)
         (datagrams, inbox) = AsyncStream.makeStream(
             of: ReceivedDatagram.self, bufferingPolicy: .bufferingNewest(WireLimits.inboxDatagramsMax))
-        loop = try LoopThread()
+        (otherKeys, otherKeyFeed) = AsyncStream.makeStream(
+            of: OtherKey.self, bufferingPolicy: .bufferingNewest(WireLimits.loggedSourcesMax))
+        ownsLoop = lent == nil
+        loop = try lent ?? LoopThread()
     }
 
     /// This node's id.
@@ -106,8 +121,8 @@ package actor PeerLinks {
             self?.assumeIsolated { $0.accepted(box) }
         }
         let bound = try freshListener.localAddress()
-        let freshSocket = try UDPSocket(loop: loop, address: bound) { [weak self] bytes, source in
-            self?.assumeIsolated { $0.datagramReceived(bytes, from: source) }
+        let freshSocket = try UDPSocket(loop: loop, address: bound) { [weak self] datagram in
+            self?.assumeIsolated { $0.datagramReceived(datagram) }
         }
         listener = consume freshListener
         socket = consume freshSocket
@@ -124,15 +139,19 @@ package actor PeerLinks {
         guard !isStopped else { return }
         isStopped = true
         for link in Array(links.values) { fail(link, .stopped) }
+        for number in Array(evidences.keys) { endEvidence(number, nil) }
         listener = nil
         socket = nil
         ticker = nil
+        wakeTimer = nil
+        datagramHandler = nil
         inbox.finish()
+        otherKeyFeed.finish()
         let tasks = Array(serving.values)
         for task in tasks { task.cancel() }
         for task in tasks { await task.value }
         handler = nil
-        await loop.shutDown()
+        if ownsLoop { await loop.shutDown() }
     }
 
     /// What was sent and received so far.
@@ -145,16 +164,6 @@ package actor PeerLinks {
 
     /// Open libuv handles: what a leak test counts.
     package nonisolated var handleCount: Int { loop.handleCount }
-
-    /// Addresses of a `host:port`, whose host may be a DNS name, in the resolver's order.
-    package func resolve(_ hostPort: String) async throws -> [PeerAddress] {
-        guard let parsed = PeerAddress(hostPort) else { throw WireError.malformedAddress(hostPort) }
-        do {
-            return try await loop.resolve(host: parsed.host, port: parsed.port).map { PeerAddress($0) }
-        } catch {
-            throw WireError.unresolved(name: parsed.host, reason: error.description)
-        }
-    }
 
     // MARK: For the parts of this type
 
@@ -189,14 +198,6 @@ package actor PeerLinks {
     func stopTicking() {
         ticker?.stop()
         isTicking = false
-    }
-
-    /// Warns once per source about a peer that does not have the cluster's key.
-    func warnOfWrongKey(_ source: String, _ channel: String) {
-        guard warnedSources.isFirst(source) else { return }
-        logger.warning(
-            "\(channel) from \(source) is not sealed with this cluster's key; further ones are only counted",
-            metadata: ["source": "\(source)", "cluster": "\(configuration.clusterName)"])
     }
 }
 

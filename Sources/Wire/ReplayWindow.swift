@@ -1,5 +1,5 @@
 /// Which of a sender's newest 1,024 counters were seen (RFC 6479's idea, one word at a time).
-struct ReplayWindow {
+struct ReplayWindow: Sendable {
     /// Counters that may arrive out of order.
     static let width: UInt64 = 1_024
     /// One more than the width needs: the newest word is rarely full.

@@ -57,8 +57,8 @@ actor Echo {
 
     func bindUDP(host: String) throws -> SocketAddress {
         let report = report
-        let fresh = try UDPSocket(loop: loop, address: SocketAddress(host: host, port: 0)) { bytes, source in
-            report.yield("datagram \(bytes.count) from \(source.host)")
+        let fresh = try UDPSocket(loop: loop, address: SocketAddress(host: host, port: 0)) { datagram in
+            report.yield("datagram \(datagram.bytes.count) from \(datagram.source?.host ?? "?")")
         }
         let bound = try fresh.localAddress()
         socket = consume fresh

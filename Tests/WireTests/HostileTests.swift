@@ -144,10 +144,15 @@ import UVLoop
             (1, 5, 9), (1, 5, 9), (1, 6, 1), (1, 5, 10), (2, 1, 1), (3, 1, 1), (2, 1, 1),
         ]
         let admitted = packets.map { replays.admit(node: $0.0, bootID: $0.1, counter: $0.2) }
-        #expect(admitted == [true, false, true, false, true, true, false])
-        var log = SourceLog(sourcesMax: 2)
-        let isFirst = ["a", "b", "a", "c", "a", "c"].map { log.isFirst($0) }
-        #expect(isFirst == [true, true, false, true, true, false])
+        #expect(admitted == [.fresh, .replayed, .fresh, .staleBoot, .fresh, .fresh, .replayed])
+        // The third sender made the guard forget; bounded is bounded.
+        #expect(replays.sendersCount <= 2)
+        var log = CauseLog<String>()
+        let start = ContinuousClock.now
+        let lines = [("a", 0), ("b", 1), ("a", 2), ("a", 59), ("a", 60), ("b", 60), ("b", 61)].map {
+            log.due($0.0, at: start + .seconds($0.1))
+        }
+        #expect(lines == [0, 0, nil, nil, 2, nil, 1])
     }
 }
 

@@ -32,6 +32,19 @@ extension NodeConnection {
         _ = try await call("leave") { try await cluster.leave(Peerbuild_V1_LeaveRequest(), options: Self.options) }
     }
 
+    /// Shows or changes the cluster keys; `key` is what the action is about.
+    package func keys(_ action: Peerbuild_V1_KeysRequest.Action, _ key: String) async throws -> [Peerbuild_V1_Key] {
+        var request = Peerbuild_V1_KeysRequest()
+        request.action = action
+        request.key = key
+        return try await call("keys") { [request] in
+            // Longer than others: the answer comes when all members have the change.
+            var options = Self.options
+            options.timeout = .seconds(120)
+            return try await cluster.keys(request, options: options).keys
+        }
+    }
+
     package func diskUsage(filter: [String]) async throws -> [Moby_Buildkit_V1_UsageRecord] {
         var request = Moby_Buildkit_V1_DiskUsageRequest()
         request.filter = filter

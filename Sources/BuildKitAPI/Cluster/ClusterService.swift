@@ -14,7 +14,9 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
         let members = await cluster.members()
         let builds = await cluster.builds()
         let counters = await cluster.counters()
+        let gossip = await cluster.gossip()
         return .with { response in
+            response.gossip = Self.message(gossip)
             response.members = members.map(Self.message)
             response.builds = builds.map(Self.message)
             response.counters = .with {
@@ -67,6 +69,52 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
         return .init()
     }
 
+    func keys(request: Peerbuild_V1_KeysRequest, context: ServerContext) async throws -> Peerbuild_V1_KeysResponse {
+        let change: KeyChange =
+            switch request.action {
+            case .list: .list
+            case .install: .install(request.key)
+            case .use: .use(request.key)
+            case .remove: .remove(request.key)
+            case .rotate: .rotate
+            case .UNRECOGNIZED(let number):
+                throw RPCError(code: .invalidArgument, message: "key action \(number) is not known to this node")
+            }
+        do {
+            let keys = try await cluster.changeKeys(change)
+            return .with { $0.keys = keys.map(Self.message) }
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            throw RPCError(code: .failedPrecondition, message: "\(error)")
+        }
+    }
+
+    private static func message(_ gossip: GossipView) -> Peerbuild_V1_Gossip {
+        .with {
+            $0.counters = gossip.counters
+            $0.seeds = gossip.seeds.map { seed in
+                .with {
+                    $0.name = seed.name
+                    $0.addresses = seed.addresses
+                    $0.error = seed.error ?? ""
+                }
+            }
+            $0.keys = gossip.keys.map(message)
+            $0.warnings = gossip.warnings
+        }
+    }
+
+    private static func message(_ key: KeyView) -> Peerbuild_V1_Key {
+        .with {
+            $0.fingerprint = key.fingerprint
+            $0.state = key.state.rawValue
+            $0.generation = key.generation
+            $0.retiredUntil =
+                key.retiredUntil.map { Date(timeIntervalSince1970: Double($0)).ISO8601Format() } ?? ""
+        }
+    }
+
     private static func message(_ member: MemberView) -> Peerbuild_V1_Member {
         .with {
             $0.name = member.name
@@ -82,6 +130,10 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
             $0.cacheKeys = UInt64(clamping: member.cacheKeys)
             $0.cacheBytes = UInt64(clamping: member.cacheBytes)
             $0.version = member.version
+            $0.self_p = member.isSelf
+            $0.loadAgeSeconds = member.loadAgeSeconds ?? -1
+            $0.alternatives = member.alternatives
+            $0.conditions = member.conditions
         }
     }
 

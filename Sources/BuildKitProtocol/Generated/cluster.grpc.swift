@@ -74,12 +74,26 @@ package enum Peerbuild_V1_Cluster: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Keys" metadata.
+        package enum Keys: Sendable {
+            /// Request type for "Keys".
+            package typealias Input = Peerbuild_V1_KeysRequest
+            /// Response type for "Keys".
+            package typealias Output = Peerbuild_V1_KeysResponse
+            /// Descriptor for "Keys".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "peerbuild.v1.Cluster"),
+                method: "Keys",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "peerbuild.v1.Cluster" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             Status.descriptor,
             Explain.descriptor,
             Drain.descriptor,
-            Leave.descriptor
+            Leave.descriptor,
+            Keys.descriptor
         ]
     }
 }
@@ -161,6 +175,24 @@ extension Peerbuild_V1_Cluster {
             request: GRPCCore.StreamingServerRequest<Peerbuild_V1_LeaveRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Peerbuild_V1_LeaveResponse>
+
+        /// Handle the "Keys" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Shows or changes the cluster keys, here and at all live members; answers once they all have the change.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Peerbuild_V1_KeysRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Peerbuild_V1_KeysResponse` messages.
+        func keys(
+            request: GRPCCore.StreamingServerRequest<Peerbuild_V1_KeysRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Peerbuild_V1_KeysResponse>
     }
 
     /// Service protocol for the "peerbuild.v1.Cluster" service.
@@ -226,6 +258,24 @@ extension Peerbuild_V1_Cluster {
             request: GRPCCore.ServerRequest<Peerbuild_V1_LeaveRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Peerbuild_V1_LeaveResponse>
+
+        /// Handle the "Keys" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Shows or changes the cluster keys, here and at all live members; answers once they all have the change.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Peerbuild_V1_KeysRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Peerbuild_V1_KeysResponse` message.
+        func keys(
+            request: GRPCCore.ServerRequest<Peerbuild_V1_KeysRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Peerbuild_V1_KeysResponse>
     }
 
     /// Simple service protocol for the "peerbuild.v1.Cluster" service.
@@ -289,6 +339,24 @@ extension Peerbuild_V1_Cluster {
             request: Peerbuild_V1_LeaveRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Peerbuild_V1_LeaveResponse
+
+        /// Handle the "Keys" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Shows or changes the cluster keys, here and at all live members; answers once they all have the change.
+        ///
+        /// - Parameters:
+        ///   - request: A `Peerbuild_V1_KeysRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Peerbuild_V1_KeysResponse` to respond with.
+        func keys(
+            request: Peerbuild_V1_KeysRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Peerbuild_V1_KeysResponse
     }
 }
 
@@ -340,6 +408,17 @@ extension Peerbuild_V1_Cluster.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Peerbuild_V1_Cluster.Method.Keys.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Peerbuild_V1_KeysRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Peerbuild_V1_KeysResponse>(),
+            handler: { request, context in
+                try await self.keys(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -384,6 +463,17 @@ extension Peerbuild_V1_Cluster.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Peerbuild_V1_LeaveResponse> {
         let response = try await self.leave(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func keys(
+        request: GRPCCore.StreamingServerRequest<Peerbuild_V1_KeysRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Peerbuild_V1_KeysResponse> {
+        let response = try await self.keys(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -439,6 +529,19 @@ extension Peerbuild_V1_Cluster.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Peerbuild_V1_LeaveResponse> {
         return GRPCCore.ServerResponse<Peerbuild_V1_LeaveResponse>(
             message: try await self.leave(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func keys(
+        request: GRPCCore.ServerRequest<Peerbuild_V1_KeysRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Peerbuild_V1_KeysResponse> {
+        return GRPCCore.ServerResponse<Peerbuild_V1_KeysResponse>(
+            message: try await self.keys(
                 request: request.message,
                 context: context
             ),
@@ -530,6 +633,29 @@ extension Peerbuild_V1_Cluster {
             deserializer: some GRPCCore.MessageDeserializer<Peerbuild_V1_LeaveResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Peerbuild_V1_LeaveResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Keys" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Shows or changes the cluster keys, here and at all live members; answers once they all have the change.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Peerbuild_V1_KeysRequest` message.
+        ///   - serializer: A serializer for `Peerbuild_V1_KeysRequest` messages.
+        ///   - deserializer: A deserializer for `Peerbuild_V1_KeysResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func keys<Result>(
+            request: GRPCCore.ClientRequest<Peerbuild_V1_KeysRequest>,
+            serializer: some GRPCCore.MessageSerializer<Peerbuild_V1_KeysRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Peerbuild_V1_KeysResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Peerbuild_V1_KeysResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -668,6 +794,40 @@ extension Peerbuild_V1_Cluster {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Keys" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Shows or changes the cluster keys, here and at all live members; answers once they all have the change.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Peerbuild_V1_KeysRequest` message.
+        ///   - serializer: A serializer for `Peerbuild_V1_KeysRequest` messages.
+        ///   - deserializer: A deserializer for `Peerbuild_V1_KeysResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func keys<Result>(
+            request: GRPCCore.ClientRequest<Peerbuild_V1_KeysRequest>,
+            serializer: some GRPCCore.MessageSerializer<Peerbuild_V1_KeysRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Peerbuild_V1_KeysResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Peerbuild_V1_KeysResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Peerbuild_V1_Cluster.Method.Keys.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -769,6 +929,35 @@ extension Peerbuild_V1_Cluster.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Peerbuild_V1_LeaveRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Peerbuild_V1_LeaveResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Keys" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Shows or changes the cluster keys, here and at all live members; answers once they all have the change.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Peerbuild_V1_KeysRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func keys<Result>(
+        request: GRPCCore.ClientRequest<Peerbuild_V1_KeysRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Peerbuild_V1_KeysResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.keys(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Peerbuild_V1_KeysRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Peerbuild_V1_KeysResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -888,6 +1077,39 @@ extension Peerbuild_V1_Cluster.ClientProtocol {
             metadata: metadata
         )
         return try await self.leave(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Keys" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Shows or changes the cluster keys, here and at all live members; answers once they all have the change.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func keys<Result>(
+        _ message: Peerbuild_V1_KeysRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Peerbuild_V1_KeysResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Peerbuild_V1_KeysRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.keys(
             request: request,
             options: options,
             onResponse: handleResponse

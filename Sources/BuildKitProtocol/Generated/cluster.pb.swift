@@ -33,41 +33,164 @@ package nonisolated struct Peerbuild_V1_StatusRequest: Sendable {
 }
 
 /// One member as the answering node sees it.
-package nonisolated struct Peerbuild_V1_Member: Sendable {
+package nonisolated struct Peerbuild_V1_Member: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
+
+  package var id: String {
+    get {_storage._id}
+    set {_uniqueStorage()._id = newValue}
+  }
+
+  /// host:port of gossip and peer links.
+  package var address: String {
+    get {_storage._address}
+    set {_uniqueStorage()._address = newValue}
+  }
+
+  /// alive, suspect, left or dead.
+  package var state: String {
+    get {_storage._state}
+    set {_uniqueStorage()._state = newValue}
+  }
+
+  package var incarnation: UInt64 {
+    get {_storage._incarnation}
+    set {_uniqueStorage()._incarnation = newValue}
+  }
+
+  package var slots: UInt32 {
+    get {_storage._slots}
+    set {_uniqueStorage()._slots = newValue}
+  }
+
+  package var running: UInt32 {
+    get {_storage._running}
+    set {_uniqueStorage()._running = newValue}
+  }
+
+  package var queued: UInt32 {
+    get {_storage._queued}
+    set {_uniqueStorage()._queued = newValue}
+  }
+
+  package var labels: Dictionary<String,String> {
+    get {_storage._labels}
+    set {_uniqueStorage()._labels = newValue}
+  }
+
+  package var platforms: [String] {
+    get {_storage._platforms}
+    set {_uniqueStorage()._platforms = newValue}
+  }
+
+  package var cacheKeys: UInt64 {
+    get {_storage._cacheKeys}
+    set {_uniqueStorage()._cacheKeys = newValue}
+  }
+
+  package var cacheBytes: UInt64 {
+    get {_storage._cacheBytes}
+    set {_uniqueStorage()._cacheBytes = newValue}
+  }
+
+  package var version: String {
+    get {_storage._version}
+    set {_uniqueStorage()._version = newValue}
+  }
+
+  /// True for the node that answers.
+  package var self_p: Bool {
+    get {_storage._self_p}
+    set {_uniqueStorage()._self_p = newValue}
+  }
+
+  /// Seconds since the member wrote the load that is shown; negative when none has arrived yet.
+  package var loadAgeSeconds: Double {
+    get {_storage._loadAgeSeconds}
+    set {_uniqueStorage()._loadAgeSeconds = newValue}
+  }
+
+  /// More ways to it, host:port each.
+  package var alternatives: [String] {
+    get {_storage._alternatives}
+    set {_uniqueStorage()._alternatives = newValue}
+  }
+
+  /// What is wrong with it beside its state: stalled, udp-blocked, address-doubtful, draining, key-set-differs.
+  package var conditions: [String] {
+    get {_storage._conditions}
+    set {_uniqueStorage()._conditions = newValue}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// One way to other nodes, as it was given, and what came of it last.
+package nonisolated struct Peerbuild_V1_Seed: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   package var name: String = String()
 
-  package var id: String = String()
+  package var addresses: [String] = []
 
-  /// host:port of gossip and peer links.
-  package var address: String = String()
+  /// Empty when it resolves.
+  package var error: String = String()
 
-  /// alive, suspect, left or dead.
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A cluster key without its secret.
+package nonisolated struct Peerbuild_V1_Key: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 16 hex digits; commands take the first few.
+  package var fingerprint: String = String()
+
+  /// seals, opens or retired.
   package var state: String = String()
 
-  package var incarnation: UInt64 = 0
+  package var generation: UInt64 = 0
 
-  package var slots: UInt32 = 0
+  /// RFC 3339; empty unless retired.
+  package var retiredUntil: String = String()
 
-  package var running: UInt32 = 0
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package var queued: UInt32 = 0
+  package init() {}
+}
 
-  package var labels: Dictionary<String,String> = [:]
+/// What gossip has done and met on the answering node.
+package nonisolated struct Peerbuild_V1_Gossip: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
 
-  package var platforms: [String] = []
+  /// Dots in the names are levels of `status --format json`.
+  package var counters: Dictionary<String,UInt64> = [:]
 
-  package var cacheKeys: UInt64 = 0
+  package var seeds: [Peerbuild_V1_Seed] = []
 
-  package var cacheBytes: UInt64 = 0
+  package var keys: [Peerbuild_V1_Key] = []
 
-  package var version: String = String()
-
-  /// True for the node that answers.
-  package var self_p: Bool = false
+  /// What an operator should look at, in words.
+  package var warnings: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -138,11 +261,94 @@ package nonisolated struct Peerbuild_V1_StatusResponse: Sendable {
   /// Clears the value of `counters`. Subsequent reads from it will return its default value.
   package mutating func clearCounters() {self._counters = nil}
 
+  package var gossip: Peerbuild_V1_Gossip {
+    get {_gossip ?? Peerbuild_V1_Gossip()}
+    set {_gossip = newValue}
+  }
+  /// Returns true if `gossip` has been explicitly set.
+  package var hasGossip: Bool {self._gossip != nil}
+  /// Clears the value of `gossip`. Subsequent reads from it will return its default value.
+  package mutating func clearGossip() {self._gossip = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _counters: Peerbuild_V1_Counters? = nil
+  fileprivate var _gossip: Peerbuild_V1_Gossip? = nil
+}
+
+package nonisolated struct Peerbuild_V1_KeysRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var action: Peerbuild_V1_KeysRequest.Action = .list
+
+  /// Base64 of 32 bytes to install; first digits of a fingerprint to use or remove.
+  package var key: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum Action: SwiftProtobuf.Enum, Swift.CaseIterable {
+    package typealias RawValue = Int
+    case list // = 0
+    case install // = 1
+    case use // = 2
+    case remove // = 3
+    case rotate // = 4
+    case UNRECOGNIZED(Int)
+
+    package init() {
+      self = .list
+    }
+
+    package init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .list
+      case 1: self = .install
+      case 2: self = .use
+      case 3: self = .remove
+      case 4: self = .rotate
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    package var rawValue: Int {
+      switch self {
+      case .list: return 0
+      case .install: return 1
+      case .use: return 2
+      case .remove: return 3
+      case .rotate: return 4
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    package static let allCases: [Peerbuild_V1_KeysRequest.Action] = [
+      .list,
+      .install,
+      .use,
+      .remove,
+      .rotate,
+    ]
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct Peerbuild_V1_KeysResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var keys: [Peerbuild_V1_Key] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct Peerbuild_V1_ExplainRequest: Sendable {
@@ -296,7 +502,185 @@ nonisolated extension Peerbuild_V1_StatusRequest: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Member"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{1}address\0\u{1}state\0\u{1}incarnation\0\u{1}slots\0\u{1}running\0\u{1}queued\0\u{1}labels\0\u{1}platforms\0\u{3}cache_keys\0\u{3}cache_bytes\0\u{1}version\0\u{1}self\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{1}address\0\u{1}state\0\u{1}incarnation\0\u{1}slots\0\u{1}running\0\u{1}queued\0\u{1}labels\0\u{1}platforms\0\u{3}cache_keys\0\u{3}cache_bytes\0\u{1}version\0\u{1}self\0\u{3}load_age_seconds\0\u{1}alternatives\0\u{1}conditions\0")
+
+  fileprivate class _StorageClass {
+    var _name: String = String()
+    var _id: String = String()
+    var _address: String = String()
+    var _state: String = String()
+    var _incarnation: UInt64 = 0
+    var _slots: UInt32 = 0
+    var _running: UInt32 = 0
+    var _queued: UInt32 = 0
+    var _labels: Dictionary<String,String> = [:]
+    var _platforms: [String] = []
+    var _cacheKeys: UInt64 = 0
+    var _cacheBytes: UInt64 = 0
+    var _version: String = String()
+    var _self_p: Bool = false
+    var _loadAgeSeconds: Double = 0
+    var _alternatives: [String] = []
+    var _conditions: [String] = []
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _name = source._name
+      _id = source._id
+      _address = source._address
+      _state = source._state
+      _incarnation = source._incarnation
+      _slots = source._slots
+      _running = source._running
+      _queued = source._queued
+      _labels = source._labels
+      _platforms = source._platforms
+      _cacheKeys = source._cacheKeys
+      _cacheBytes = source._cacheBytes
+      _version = source._version
+      _self_p = source._self_p
+      _loadAgeSeconds = source._loadAgeSeconds
+      _alternatives = source._alternatives
+      _conditions = source._conditions
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._id) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._address) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._state) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._incarnation) }()
+        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._slots) }()
+        case 7: try { try decoder.decodeSingularUInt32Field(value: &_storage._running) }()
+        case 8: try { try decoder.decodeSingularUInt32Field(value: &_storage._queued) }()
+        case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
+        case 10: try { try decoder.decodeRepeatedStringField(value: &_storage._platforms) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._cacheKeys) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._cacheBytes) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._version) }()
+        case 14: try { try decoder.decodeSingularBoolField(value: &_storage._self_p) }()
+        case 15: try { try decoder.decodeSingularDoubleField(value: &_storage._loadAgeSeconds) }()
+        case 16: try { try decoder.decodeRepeatedStringField(value: &_storage._alternatives) }()
+        case 17: try { try decoder.decodeRepeatedStringField(value: &_storage._conditions) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
+      }
+      if !_storage._id.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._id, fieldNumber: 2)
+      }
+      if !_storage._address.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._address, fieldNumber: 3)
+      }
+      if !_storage._state.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._state, fieldNumber: 4)
+      }
+      if _storage._incarnation != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._incarnation, fieldNumber: 5)
+      }
+      if _storage._slots != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._slots, fieldNumber: 6)
+      }
+      if _storage._running != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._running, fieldNumber: 7)
+      }
+      if _storage._queued != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._queued, fieldNumber: 8)
+      }
+      if !_storage._labels.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._labels, fieldNumber: 9)
+      }
+      if !_storage._platforms.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._platforms, fieldNumber: 10)
+      }
+      if _storage._cacheKeys != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._cacheKeys, fieldNumber: 11)
+      }
+      if _storage._cacheBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._cacheBytes, fieldNumber: 12)
+      }
+      if !_storage._version.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._version, fieldNumber: 13)
+      }
+      if _storage._self_p != false {
+        try visitor.visitSingularBoolField(value: _storage._self_p, fieldNumber: 14)
+      }
+      if _storage._loadAgeSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._loadAgeSeconds, fieldNumber: 15)
+      }
+      if !_storage._alternatives.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._alternatives, fieldNumber: 16)
+      }
+      if !_storage._conditions.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._conditions, fieldNumber: 17)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_V1_Member, rhs: Peerbuild_V1_Member) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._id != rhs_storage._id {return false}
+        if _storage._address != rhs_storage._address {return false}
+        if _storage._state != rhs_storage._state {return false}
+        if _storage._incarnation != rhs_storage._incarnation {return false}
+        if _storage._slots != rhs_storage._slots {return false}
+        if _storage._running != rhs_storage._running {return false}
+        if _storage._queued != rhs_storage._queued {return false}
+        if _storage._labels != rhs_storage._labels {return false}
+        if _storage._platforms != rhs_storage._platforms {return false}
+        if _storage._cacheKeys != rhs_storage._cacheKeys {return false}
+        if _storage._cacheBytes != rhs_storage._cacheBytes {return false}
+        if _storage._version != rhs_storage._version {return false}
+        if _storage._self_p != rhs_storage._self_p {return false}
+        if _storage._loadAgeSeconds != rhs_storage._loadAgeSeconds {return false}
+        if _storage._alternatives != rhs_storage._alternatives {return false}
+        if _storage._conditions != rhs_storage._conditions {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_V1_Seed: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Seed"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}addresses\0\u{1}error\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -305,19 +689,8 @@ nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf.
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.id) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.address) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.state) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.incarnation) }()
-      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.slots) }()
-      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.running) }()
-      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.queued) }()
-      case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.labels) }()
-      case 10: try { try decoder.decodeRepeatedStringField(value: &self.platforms) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.cacheKeys) }()
-      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.cacheBytes) }()
-      case 13: try { try decoder.decodeSingularStringField(value: &self.version) }()
-      case 14: try { try decoder.decodeSingularBoolField(value: &self.self_p) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.addresses) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.error) }()
       default: break
       }
     }
@@ -327,63 +700,109 @@ nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
-    if !self.id.isEmpty {
-      try visitor.visitSingularStringField(value: self.id, fieldNumber: 2)
+    if !self.addresses.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.addresses, fieldNumber: 2)
     }
-    if !self.address.isEmpty {
-      try visitor.visitSingularStringField(value: self.address, fieldNumber: 3)
-    }
-    if !self.state.isEmpty {
-      try visitor.visitSingularStringField(value: self.state, fieldNumber: 4)
-    }
-    if self.incarnation != 0 {
-      try visitor.visitSingularUInt64Field(value: self.incarnation, fieldNumber: 5)
-    }
-    if self.slots != 0 {
-      try visitor.visitSingularUInt32Field(value: self.slots, fieldNumber: 6)
-    }
-    if self.running != 0 {
-      try visitor.visitSingularUInt32Field(value: self.running, fieldNumber: 7)
-    }
-    if self.queued != 0 {
-      try visitor.visitSingularUInt32Field(value: self.queued, fieldNumber: 8)
-    }
-    if !self.labels.isEmpty {
-      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.labels, fieldNumber: 9)
-    }
-    if !self.platforms.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.platforms, fieldNumber: 10)
-    }
-    if self.cacheKeys != 0 {
-      try visitor.visitSingularUInt64Field(value: self.cacheKeys, fieldNumber: 11)
-    }
-    if self.cacheBytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.cacheBytes, fieldNumber: 12)
-    }
-    if !self.version.isEmpty {
-      try visitor.visitSingularStringField(value: self.version, fieldNumber: 13)
-    }
-    if self.self_p != false {
-      try visitor.visitSingularBoolField(value: self.self_p, fieldNumber: 14)
+    if !self.error.isEmpty {
+      try visitor.visitSingularStringField(value: self.error, fieldNumber: 3)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Peerbuild_V1_Member, rhs: Peerbuild_V1_Member) -> Bool {
+  package static func ==(lhs: Peerbuild_V1_Seed, rhs: Peerbuild_V1_Seed) -> Bool {
     if lhs.name != rhs.name {return false}
-    if lhs.id != rhs.id {return false}
-    if lhs.address != rhs.address {return false}
+    if lhs.addresses != rhs.addresses {return false}
+    if lhs.error != rhs.error {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_V1_Key: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Key"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}fingerprint\0\u{1}state\0\u{1}generation\0\u{3}retired_until\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.fingerprint) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.state) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.generation) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.retiredUntil) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.fingerprint.isEmpty {
+      try visitor.visitSingularStringField(value: self.fingerprint, fieldNumber: 1)
+    }
+    if !self.state.isEmpty {
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 2)
+    }
+    if self.generation != 0 {
+      try visitor.visitSingularUInt64Field(value: self.generation, fieldNumber: 3)
+    }
+    if !self.retiredUntil.isEmpty {
+      try visitor.visitSingularStringField(value: self.retiredUntil, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_V1_Key, rhs: Peerbuild_V1_Key) -> Bool {
+    if lhs.fingerprint != rhs.fingerprint {return false}
     if lhs.state != rhs.state {return false}
-    if lhs.incarnation != rhs.incarnation {return false}
-    if lhs.slots != rhs.slots {return false}
-    if lhs.running != rhs.running {return false}
-    if lhs.queued != rhs.queued {return false}
-    if lhs.labels != rhs.labels {return false}
-    if lhs.platforms != rhs.platforms {return false}
-    if lhs.cacheKeys != rhs.cacheKeys {return false}
-    if lhs.cacheBytes != rhs.cacheBytes {return false}
-    if lhs.version != rhs.version {return false}
-    if lhs.self_p != rhs.self_p {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.retiredUntil != rhs.retiredUntil {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_V1_Gossip: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Gossip"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}counters\0\u{1}seeds\0\u{1}keys\0\u{1}warnings\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.counters) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.seeds) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.keys) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.warnings) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.counters.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.counters, fieldNumber: 1)
+    }
+    if !self.seeds.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.seeds, fieldNumber: 2)
+    }
+    if !self.keys.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.keys, fieldNumber: 3)
+    }
+    if !self.warnings.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.warnings, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_V1_Gossip, rhs: Peerbuild_V1_Gossip) -> Bool {
+    if lhs.counters != rhs.counters {return false}
+    if lhs.seeds != rhs.seeds {return false}
+    if lhs.keys != rhs.keys {return false}
+    if lhs.warnings != rhs.warnings {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -501,7 +920,7 @@ nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Peerbuild_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{1}builds\0\u{1}counters\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{1}builds\0\u{1}counters\0\u{1}gossip\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -512,6 +931,7 @@ nonisolated extension Peerbuild_V1_StatusResponse: SwiftProtobuf.Message, SwiftP
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.builds) }()
       case 3: try { try decoder.decodeSingularMessageField(value: &self._counters) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._gossip) }()
       default: break
       }
     }
@@ -531,6 +951,9 @@ nonisolated extension Peerbuild_V1_StatusResponse: SwiftProtobuf.Message, SwiftP
     try { if let v = self._counters {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
     } }()
+    try { if let v = self._gossip {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -538,6 +961,76 @@ nonisolated extension Peerbuild_V1_StatusResponse: SwiftProtobuf.Message, SwiftP
     if lhs.members != rhs.members {return false}
     if lhs.builds != rhs.builds {return false}
     if lhs._counters != rhs._counters {return false}
+    if lhs._gossip != rhs._gossip {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_V1_KeysRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KeysRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}action\0\u{1}key\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.action) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.action != .list {
+      try visitor.visitSingularEnumField(value: self.action, fieldNumber: 1)
+    }
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_V1_KeysRequest, rhs: Peerbuild_V1_KeysRequest) -> Bool {
+    if lhs.action != rhs.action {return false}
+    if lhs.key != rhs.key {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_V1_KeysRequest.Action: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0LIST\0\u{1}INSTALL\0\u{1}USE\0\u{1}REMOVE\0\u{1}ROTATE\0")
+}
+
+nonisolated extension Peerbuild_V1_KeysResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KeysResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}keys\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.keys) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.keys.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.keys, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_V1_KeysResponse, rhs: Peerbuild_V1_KeysResponse) -> Bool {
+    if lhs.keys != rhs.keys {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

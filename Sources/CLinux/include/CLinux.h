@@ -3,3 +3,4 @@
 #include "filesystem.h"
 #include "open_beneath.h"
 #include "overlay.h"
+#include "service_records.h"

@@ -36,6 +36,7 @@ struct StatusReport: Codable, Hashable {
     var members: [Member]
     var builds: [Build]
     var counters = Counters()
+    var gossip = GossipStatus()
 
     struct Member: Codable, Hashable {
         var name: String
@@ -50,6 +51,28 @@ struct StatusReport: Codable, Hashable {
         var cacheKeys: UInt64
         var cacheBytes: UInt64
         var version: String
+        /// Seconds since the member wrote the load that is shown; negative before the first.
+        var loadAgeSeconds = -1.0
+        var alternatives: [String] = []
+        /// What is wrong with it beside its state, such as `stalled`, `udp-blocked` or `address-doubtful`.
+        var conditions: [String] = []
+    }
+
+    /// A cluster key without its secret.
+    struct Key: Codable, Hashable {
+        var fingerprint: String
+        /// `seals`, `opens` or `retired`.
+        var state: String
+        var generation: UInt64
+        /// RFC 3339; empty unless retired.
+        var retiredUntil: String
+
+        init(_ key: Peerbuild_V1_Key) {
+            fingerprint = key.fingerprint
+            state = key.state
+            generation = key.generation
+            retiredUntil = key.retiredUntil
+        }
     }
 
     struct Build: Codable, Hashable {
@@ -82,7 +105,9 @@ struct StatusReport: Codable, Hashable {
             Member(
                 name: $0.name, address: $0.address, state: $0.state, incarnation: $0.incarnation, slots: $0.slots,
                 running: $0.running, queued: $0.queued, labels: $0.labels, platforms: $0.platforms,
-                cacheKeys: $0.cacheKeys, cacheBytes: $0.cacheBytes, version: $0.version)
+                cacheKeys: $0.cacheKeys, cacheBytes: $0.cacheBytes, version: $0.version,
+                loadAgeSeconds: ($0.loadAgeSeconds * 1_000).rounded() / 1_000, alternatives: $0.alternatives,
+                conditions: $0.conditions)
         }
         builds = response.builds.map {
             Build(
@@ -94,6 +119,7 @@ struct StatusReport: Codable, Hashable {
             verticesExecuted: totals.verticesExecuted, layerBytesPulled: totals.layerBytesPulled,
             layerBytesServed: totals.layerBytesServed, bloomHits: totals.bloomHits,
             bloomHitsDenied: totals.bloomHitsDenied)
+        gossip = GossipStatus(response.gossip)
     }
 
     /// One line.
@@ -106,14 +132,19 @@ struct StatusReport: Codable, Hashable {
     func table() -> String {
         let memberRows = members.map { member in
             [
-                member.name, member.address, member.state, "\(member.running)/\(member.slots)", "\(member.queued)",
+                member.name, member.address,
+                ([member.state] + member.conditions).joined(separator: ","),
+                member.loadAgeSeconds < 0 ? "-" : String(format: "%.1fs", member.loadAgeSeconds),
+                "\(member.running)/\(member.slots)", "\(member.queued)",
                 "\(member.cacheKeys)", TextTable.bytes(Int64(clamping: member.cacheBytes)),
                 member.platforms.joined(separator: ","),
                 member.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
             ]
         }
         var text = TextTable.format(
-            ["NAME", "ADDRESS", "STATE", "RUNNING", "QUEUED", "KEYS", "CACHE", "PLATFORMS", "LABELS"], memberRows)
+            ["NAME", "ADDRESS", "STATE", "AGE", "RUNNING", "QUEUED", "KEYS", "CACHE", "PLATFORMS", "LABELS"], memberRows
+        )
+        for warning in gossip.warnings { text += "\n\nwarning: \(warning)" }
         guard !builds.isEmpty else { return text }
         let buildRows = builds.map { build in
             [

@@ -49,8 +49,8 @@ struct ConfigurationFile {
                     value, [key],
                     [
                         "name": .clusterName, "node-name": .name, "bind": .bind, "advertise": .advertise,
-                        "join": .join, "key-file": .clusterKeyFile, "slots": .slots, "labels": .label,
-                        "map-budget": .mapBudget,
+                        "join": .join, "key-file": .clusterKeyFile, "key-grace": .keyGrace,
+                        "slots": .slots, "labels": .label, "map-budget": .mapBudget,
                     ])
             default: unknown([key])
             }

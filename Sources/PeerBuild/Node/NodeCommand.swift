@@ -16,8 +16,10 @@ struct NodeCommand: AsyncParsableCommand {
     @Option(help: "Directory for all state (default \(NodeConfiguration.defaultRoot)).") var root: String?
     @Option(help: "Client API: unix:///PATH or tcp://HOST:PORT; may be repeated.") var addr: [String] = []
     @Option(help: "HOST:PORT of gossip and peer links (default port 7946).") var bind: String?
-    @Option(help: "HOST:PORT that other nodes reach this one at.") var advertise: String?
-    @Option(help: "HOST:PORT of a node of the cluster; may be repeated.") var join: [String] = []
+    @Option(help: "HOST:PORT that other nodes reach this one at; up to 3, the best first.") var advertise: [String] = []
+    @Option(help: "HOST:PORT of a node of the cluster, or a DNS name with SRV records; may be repeated.")
+    var join: [String] = []
+    @Option(help: "How long a retired cluster key still opens, such as 24h (the default).") var keyGrace: String?
     @Option(help: "File with the cluster's key, mode 0600; see keygen.") var clusterKeyFile: String?
     @Option(help: "Nodes of other cluster names are ignored (default: default).") var clusterName: String?
     @Option(help: "Steps that run at the same time; the number of cores by default.") var slots: String?
@@ -58,7 +60,7 @@ struct NodeCommand: AsyncParsableCommand {
     private var flags: NodeSettings {
         var settings = NodeSettings()
         let single: [(NodeSettings.Key, String?)] = [
-            (.name, name), (.root, root), (.bind, bind), (.advertise, advertise), (.clusterKeyFile, clusterKeyFile),
+            (.name, name), (.root, root), (.bind, bind), (.keyGrace, keyGrace), (.clusterKeyFile, clusterKeyFile),
             (.clusterName, clusterName), (.slots, slots), (.logLevel, logLevel), (.logFormat, logFormat),
             (.authority, authority), (.certificate, certificate), (.key, key), (.runtime, runtime),
             (.cacheBytesMax, cacheMax), (.insecure, insecure ? "true" : nil),
@@ -66,7 +68,7 @@ struct NodeCommand: AsyncParsableCommand {
         ]
         for (key, text) in single { settings.set(key, text.map { [$0] } ?? [], origin: "--\(key.rawValue)") }
         let lists: [(NodeSettings.Key, [String])] = [
-            (.addr, addr), (.join, join), (.label, label), (.platform, platform),
+            (.addr, addr), (.advertise, advertise), (.join, join), (.label, label), (.platform, platform),
             (.entitlement, allowInsecureEntitlement),
         ]
         for (key, texts) in lists { settings.set(key, texts, origin: "--\(key.rawValue)") }

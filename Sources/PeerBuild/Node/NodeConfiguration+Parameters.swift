@@ -14,12 +14,13 @@ extension NodeConfiguration {
             throw NodeConfigurationError(faults: ["--bind: \"\(bind)\" is no HOST:PORT"])
         }
         var parameters = NodeParameters(name: name, root: root, bind: bind, keys: keys)
-        if let advertise {
-            guard let address = PeerAddress(advertise) else {
-                throw NodeConfigurationError(faults: ["--advertise: \"\(advertise)\" is no HOST:PORT"])
+        parameters.advertise = try advertise.map { text throws(NodeConfigurationError) in
+            guard let address = PeerAddress(text) else {
+                throw NodeConfigurationError(faults: ["--advertise: \"\(text)\" is no HOST:PORT"])
             }
-            parameters.advertise = address
+            return address
         }
+        if let keyGraceSeconds { parameters.keyGraceSeconds = UInt64(keyGraceSeconds) }
         parameters.join = join
         parameters.clusterName = clusterName
         parameters.slots = slots ?? ProcessInfo.processInfo.activeProcessorCount

@@ -20,9 +20,14 @@ struct NodeConfiguration: Sendable, Hashable {
     var addresses: [ListenAddress] = []
     /// HOST:PORT of gossip (UDP) and peer links (TCP).
     var bind = NodeConfiguration.defaultBindWithoutKey
-    /// HOST:PORT that other nodes reach this one at; nil means what `bind` says.
-    var advertise: String?
-    /// HOST:PORT of nodes to join.
+    /// HOST:PORT that other nodes reach this one at, up to 3, the best first; none means what `bind` says.
+    var advertise: [String] = []
+    static let advertiseMax = 3
+    /// Seconds for which a retired cluster key still opens.
+    var keyGraceSeconds: Int?
+    /// Longest grace: a week.
+    static let keyGraceSecondsMax = 7 * 86_400
+    /// HOST:PORT of nodes to join, or DNS names with SRV records.
     var join: [String] = []
     /// File with the base64 of 32 bytes; one key a line, the first one seals.
     var clusterKeyFile: String?

@@ -44,10 +44,7 @@ extension NodeSettings {
             if !hasKey, let host = Self.endpoint(result.bind)?.host, !Self.isLoopback(host) {
                 fault(.bind, result.bind, "needs --cluster-key-file; without a key only loopback is served")
             }
-            result.advertise = text(.advertise)
-            if let advertise = result.advertise { checkEndpoint(advertise, .advertise, allowsPortZero: false) }
-            result.join = texts(.join) ?? []
-            for seed in result.join { checkEndpoint(seed, .join, allowsPortZero: false) }
+            readCluster(&result)
             result.runtime = text(.runtime)
             result.forbidsNewPrivileges = flag(.noNewPrivileges)
             readLimits(&result)
@@ -59,6 +56,49 @@ extension NodeSettings {
         }
 
         // MARK: Parts
+
+        private mutating func readCluster(_ result: inout NodeConfiguration) {
+            result.advertise = texts(.advertise) ?? []
+            for advertise in result.advertise { checkEndpoint(advertise, .advertise, allowsPortZero: false) }
+            if result.advertise.count > NodeConfiguration.advertiseMax {
+                fault(
+                    .advertise, result.advertise.joined(separator: ","),
+                    "names more than \(NodeConfiguration.advertiseMax) addresses")
+            }
+            result.join = texts(.join) ?? []
+            // A bare name is one with SRV records.
+            for seed in result.join where seed.contains(":") || !Self.isDNSName(seed) {
+                checkEndpoint(seed, .join, allowsPortZero: false)
+            }
+            guard let text = text(.keyGrace) else { return }
+            if let seconds = Self.seconds(text), (0...NodeConfiguration.keyGraceSecondsMax).contains(seconds) {
+                result.keyGraceSeconds = seconds
+            } else {
+                fault(.keyGrace, text, "must be a time from 0s to 168h, such as 24h")
+            }
+        }
+
+        /// `90s`, `30m` or `24h`; a bare number is seconds.
+        private static func seconds(_ text: String) -> Int? {
+            let units: [Character: Int] = ["s": 1, "m": 60, "h": 3_600]
+            guard let last = text.last else { return nil }
+            let unit = units[last]
+            guard let number = Int(unit == nil ? text[...] : text.dropLast()), number >= 0 else { return nil }
+            let (product, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
+            return overflow ? nil : product
+        }
+
+        private static func isDNSName(_ text: String) -> Bool {
+            text.contains(where: \.isLetter)
+                && text.utf8.allSatisfy { byte in
+                    switch byte {
+                    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+                        true
+                    default: false
+                    }
+                }
+        }
 
         private mutating func readLimits(_ result: inout NodeConfiguration) {
             if let text = text(.slots) {

@@ -14,6 +14,7 @@ struct NodeSettings: Sendable {
         case cacheBytesMax = "cache-max"
         case noNewPrivileges = "no-new-privileges"
         case mapBudget = "map-budget"
+        case keyGrace = "key-grace"
 
         /// The environment variable that sets it; lists are comma separated.
         var variable: String {
@@ -25,7 +26,7 @@ struct NodeSettings: Sendable {
 
         var isList: Bool {
             switch self {
-            case .addr, .join, .label, .platform, .entitlement: true
+            case .addr, .advertise, .join, .label, .platform, .entitlement: true
             default: false
             }
         }

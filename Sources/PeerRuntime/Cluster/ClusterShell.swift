@@ -46,6 +46,9 @@ actor ClusterShell: PeerDialer {
     private var wakeAt: MonotonicInstant?
     private var sleepsUntil: MonotonicInstant?
     private var hasLeft = false
+    /// What was noticed and is shown until it is over.
+    private enum Standing: Int { case identity, address, blocked }
+    private var standing: [Standing: String] = [:]
     private var answers: [UInt64: CheckedContinuation<[UInt8]?, Never>] = [:]
     private var answerCount: UInt64 = 0
     private var leaving: [CheckedContinuation<Void, Never>] = []
@@ -73,6 +76,12 @@ actor ClusterShell: PeerDialer {
     /// Starts the protocol and goes on until the task is cancelled.
     func run(seeds: [PeerAddress], listener: Listener) async {
         self.listener = listener
+        do {
+            try attach()
+        } catch {
+            logger.error("gossip cannot start", metadata: ["error": "\(error)"])
+            return
+        }
         handle(.join(seeds: seeds))
         await withTaskGroup(of: Void.self) { group in
             group.addTask { [news] in
@@ -86,12 +95,17 @@ actor ClusterShell: PeerDialer {
                     }
                 }
             }
-            for await datagram in links.datagrams {
-                handle(
-                    .datagram(
-                        datagram.bytes, from: datagram.source, sender: datagram.sender, bootID: datagram.senderBootID))
-            }
+            // Ends with the links or with the task; datagrams come by their handler.
+            for await _ in links.datagrams {}
             group.cancelAll()
+        }
+    }
+
+    /// Takes datagrams and the timer's word from the links, on the thread that both share.
+    private func attach() throws {
+        try links.assumeIsolated { links in
+            try links.setWakeHandler { [weak self] in self?.assumeIsolated { $0.woke() } }
+            links.setDatagramHandler { [weak self] datagram in self?.assumeIsolated { $0.received(datagram) } }
         }
     }
 
@@ -110,6 +124,19 @@ actor ClusterShell: PeerDialer {
 
     /// What the protocol has done and met so far.
     var counters: GossipCounters { membership.counters }
+    /// 0 well … 7: how much this node doubts itself.
+    var localHealth: Int { membership.localHealthScore }
+    /// What an operator should look at now, in words.
+    var warnings: [String] {
+        let flags = membership.own.load.flags
+        return standing.keys.sorted { $0.rawValue < $1.rawValue }.compactMap { cause in
+            switch cause {
+            case .address where !flags.contains(.addressDoubtful): nil
+            case .blocked where !flags.contains(.udpBlocked): nil
+            default: standing[cause]
+            }
+        }
+    }
 
     func setDraining(_ isDraining: Bool) {
         draining.withLock { $0 = isDraining }
@@ -129,6 +156,9 @@ actor ClusterShell: PeerDialer {
     /// All members ever heard of, this node included, by name.
     var allMembers: [Member] { membership.members }
 
+    /// The same, with the instant that their load's age is counted to.
+    var membersNow: ([Member], MonotonicInstant) { (membership.members, now) }
+
     private func handle(_ event: Membership.Event) {
         apply(membership.handle(event, at: now))
     }
@@ -142,8 +172,8 @@ actor ClusterShell: PeerDialer {
         case .send(let bytes, let address): send(bytes, to: address)
         case .wake(let instant): wake(at: instant)
         case .lookUpSeeds: lookUpSeeds()
-        // Silence proves nothing: the verdict rests on datagrams.
-        case .connect(let token, _, _, _): jobs.start { await self.connected(token, .silent) }
+        case .connect(let token, let address, let peer, let within):
+            jobs.start { await self.connect(token, address, peer, within) }
         case .exchange(let id, let address, let peer, let message):
             jobs.start { await self.exchange(id, address, peer, message) }
         case .answerExchange(let token, let answer): answers.removeValue(forKey: token)?.resume(returning: answer)
@@ -161,17 +191,32 @@ actor ClusterShell: PeerDialer {
         }
     }
 
-    private func send(_ bytes: [UInt8], to address: PeerAddress) {
-        do {
-            try links.assumeIsolated { try $0.sendDatagram(bytes, to: address) }
-        } catch {
-            logger.debug("a datagram was not sent", metadata: ["to": "\(address)", "error": "\(error)"])
-            // Not from inside the event whose effects are being carried out.
-            jobs.start { await self.sendFailed(to: address) }
-        }
+    private func received(_ datagram: ReceivedDatagram) {
+        handle(
+            .datagram(datagram.bytes, from: datagram.source, sender: datagram.sender, bootID: datagram.senderBootID))
     }
 
-    private func connected(_ token: UInt64, _ outcome: Membership.ConnectOutcome) {
+    private func send(_ bytes: [UInt8], to address: PeerAddress) {
+        do {
+            if try links.assumeIsolated({ try $0.sendDatagram(bytes, to: address) }) { return }
+        } catch {
+            logger.debug("a datagram was not sent", metadata: ["to": "\(address)", "error": "\(error)"])
+        }
+        // Not from inside the event whose effects are being carried out.
+        jobs.start { await self.sendFailed(to: address) }
+    }
+
+    /// A TCP connection as evidence about a member that does not answer datagrams.
+    private func connect(_ token: UInt64, _ address: PeerAddress, _ peer: PeerID, _ within: Duration) async {
+        let outcome: Membership.ConnectOutcome =
+            switch await links.connectEvidence(at: address, within: within) {
+            case .refused: .refused
+            case .accepted: .accepted
+            // Somebody else has its address now: of the member itself there is no sign.
+            case .answered(let found, let bootID): found == peer ? .answered(bootID: bootID) : .refused
+            case .silent: .silent
+            case .unreachable: .unreachable
+            }
         handle(.connectFinished(token: token, outcome))
     }
 
@@ -184,7 +229,7 @@ actor ClusterShell: PeerDialer {
 
     private func seedsResolved(_ addresses: [PeerAddress]) { handle(.seedsResolved(addresses)) }
 
-    /// Nearly every event moves the wake, mostly to later: the task that sleeps already serves those too.
+    /// Nearly every event moves the wake, mostly to later: the timer that runs already serves those too.
     private func wake(at instant: MonotonicInstant) {
         wakeAt = instant
         if let sleepsUntil, sleepsUntil <= instant { return }
@@ -193,20 +238,11 @@ actor ClusterShell: PeerDialer {
 
     private func sleep(until instant: MonotonicInstant) {
         sleepsUntil = instant
-        let deadline = origin + .nanoseconds(instant.nanoseconds)
-        jobs.cancel("gossip-timer")
-        jobs.start("gossip-timer") {
-            do {
-                try await Task.sleep(until: deadline, clock: .continuous)
-                await self.woke(instant)
-            } catch {
-                // An earlier wake replaced this one.
-            }
-        }
+        let delay = max(.zero, instant - now)
+        links.assumeIsolated { $0.wake(after: delay) }
     }
 
-    private func woke(_ instant: MonotonicInstant) {
-        guard sleepsUntil == instant else { return }
+    private func woke() {
         sleepsUntil = nil
         guard let wakeAt else { return }
         guard wakeAt <= now else { return sleep(until: wakeAt) }
@@ -257,7 +293,11 @@ actor ClusterShell: PeerDialer {
     }
 
     private func report(_ change: MemberChange) {
-        view.withLock { $0[change.member.id] = change.member }
+        let member = change.member
+        view.withLock { $0[member.id] = member }
+        if member.id != selfID, member.isUp {
+            links.assumeIsolated { $0.know(member.id, bootID: member.bootID, at: member.address) }
+        }
         if change.kind != .load, change.kind != .holdings {
             logger.info(
                 "member \(change.kind.rawValue)",
@@ -277,16 +317,22 @@ actor ClusterShell: PeerDialer {
             logger.warning("seed \(address) does not answer; it is tried again until it does")
         case .seedReached(let address, let peer): logger.info("seed \(address) answers", metadata: ["id": "\(peer)"])
         case .identityConflict(let address):
-            logger.error(
-                "\(address) uses this node's identity: its root directory is a copy; give one of the two a new root")
+            let text =
+                "\(address) uses this node's identity: its root directory is a copy; give one of the two a new root"
+            standing[.identity] = text
+            logger.error("\(text)")
         case .loopWasLate(let duration):
             logger.warning("this node was stopped or overloaded for \(duration.inSeconds) s")
         case .userRecordsDropped(let count):
             logger.warning("\(count) cache announcements were dropped: too many at once")
         case .advertisedAddressDiffers(let seen):
-            logger.warning("members see this node at \(seen), which it does not advertise; see --advertise")
+            let text = "members see this node at \(seen), which it does not advertise; see --advertise"
+            standing[.address] = text
+            logger.warning("\(text)")
         case .datagramsBlocked:
-            logger.warning("this node's datagrams do not get through; is UDP blocked? streams are used instead")
+            let text = "this node's datagrams do not get through; is UDP blocked? streams are used instead"
+            standing[.blocked] = text
+            logger.warning("\(text)")
         case .malformed(let address, let error):
             logger.debug(
                 "malformed gossip", metadata: ["from": "\(address.map(\.description) ?? "-")", "error": "\(error)"])

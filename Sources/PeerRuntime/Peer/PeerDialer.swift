@@ -8,6 +8,8 @@ enum PeerService: String, Sendable, CaseIterable {
     case digests
     /// Push/pull of the membership.
     case gossip
+    /// Key rings, both ways.
+    case keys
 }
 
 /// The cluster as the other parts of a node need it: who is there, and a stream to them.

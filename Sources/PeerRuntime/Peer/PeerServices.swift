@@ -15,6 +15,7 @@ struct PeerServices: Sendable {
 
     let cluster: ClusterShell
     let digests: CacheMapShell
+    let keys: KeyShell
     let records: RecordIndex
     let board: ClaimBoard
     let execution: ExecutionService
@@ -56,6 +57,7 @@ struct PeerServices: Sendable {
         case .blob: try await blob(stream)
         case .digests: try await digests.serve(stream)
         case .gossip: try await cluster.serveExchange(stream)
+        case .keys: try await keys.serve(stream)
         }
     }
 

@@ -4,6 +4,9 @@ package protocol ClusterView: Sendable {
     func members() async -> [MemberView]
     func builds() async -> [BuildView]
     func counters() async -> NodeCounters
+    func gossip() async -> GossipView
+    /// Changes the cluster keys here and at all live members; returns the ring once they all have the change.
+    func changeKeys(_ change: KeyChange) async throws -> [KeyView]
     /// What happened in a build of this node; nil when it is not known here. Without a reference: the last one.
     func report(ofBuild reference: String?) async -> BuildReport?
     /// Takes a node out of service for new work, or back in. Throws when no member has that name.
@@ -29,6 +32,11 @@ package struct MemberView: Sendable, Hashable {
     package var cacheBytes: Int64
     package var version: String
     package var isSelf: Bool
+    /// Seconds since the member wrote the load that is shown; nil before the first.
+    package var loadAgeSeconds: Double?
+    package var alternatives: [String] = []
+    /// Such as `stalled` or `udp-blocked`.
+    package var conditions: [String] = []
 
     package init(name: String, id: String, address: String, state: String) {
         self.name = name
@@ -46,6 +54,61 @@ package struct MemberView: Sendable, Hashable {
         version = ""
         isSelf = false
     }
+}
+
+/// What gossip has done and met on a node.
+package struct GossipView: Sendable, Hashable {
+    /// Dots in the names are levels.
+    package var counters: [String: UInt64] = [:]
+    package var seeds: [SeedView] = []
+    package var keys: [KeyView] = []
+    /// What an operator should look at, in words.
+    package var warnings: [String] = []
+
+    package init() {}
+}
+
+/// One way to other nodes, as it was given, and what came of it last.
+package struct SeedView: Sendable, Hashable {
+    package var name: String
+    package var addresses: [String]
+    package var error: String?
+
+    package init(name: String, addresses: [String] = [], error: String? = nil) {
+        self.name = name
+        self.addresses = addresses
+        self.error = error
+    }
+}
+
+/// A cluster key without its secret.
+package struct KeyView: Sendable, Hashable {
+    package enum State: String, Sendable { case seals, opens, retired }
+
+    package var fingerprint: String
+    package var state: State
+    package var generation: UInt64
+    /// Unix seconds.
+    package var retiredUntil: UInt64?
+
+    package init(fingerprint: String, state: State, generation: UInt64, retiredUntil: UInt64?) {
+        self.fingerprint = fingerprint
+        self.state = state
+        self.generation = generation
+        self.retiredUntil = retiredUntil
+    }
+}
+
+/// What to do with the cluster keys.
+package enum KeyChange: Sendable {
+    case list
+    /// Base64 of 32 bytes: opens from now on.
+    case install(String)
+    /// The key whose fingerprint begins so seals from now on.
+    case use(String)
+    case remove(String)
+    /// A new key seals, all others are retired.
+    case rotate
 }
 
 /// A build that runs now.

@@ -1,0 +1,45 @@
+internal import CacheMap
+internal import ClusterModel
+internal import Gossip
+internal import OCI
+internal import Sodium
+internal import Transfer
+internal import Wire
+
+/// Every decoder that reads what a peer or a disk may have made up; a new one is one line here.
+enum Registry {
+    static func targets(seed: UInt64) throws -> [FuzzTarget] {
+        let gossip = GossipDecoding.samples(seed: seed, steps: 400)
+        var wire = try WireDecoding()
+        let ring = ClusterKeyRing(primary: try .generate(), others: [try .generate(), try .generate()]).encoded()
+        let keys = (0..<40).map { CacheKey(Digest.of([UInt8($0)])) }
+        let link = wire
+        return [
+            .survivor("datagram seal", corpus: wire.datagrams) { bytes in
+                guard wire.openDatagram(bytes) else { throw Refused() }
+            },
+            .survivor("handshake hello", corpus: wire.hellos) { try link.hello($0) },
+            .survivor("handshake reply", corpus: wire.replies) { try link.reply($0) },
+            .survivor("link frames", corpus: wire.records) { try link.frames($0) },
+            .reencoder("gossip datagram", corpus: gossip.datagrams, GossipDecoding.reencoded(datagram:)),
+            .reencoder("gossip state", corpus: gossip.states, GossipDecoding.reencoded(state:)),
+            .codec("key ring", corpus: [ring], decode: { try ClusterKeyRing(decoding: $0) }, encode: { $0.encoded() }),
+            .codec(
+                "digest messages", corpus: digestMessages(keys), decode: { try DigestMessage(decoding: $0) },
+                encode: { $0.encoded() }),
+            .codec(
+                "have request", corpus: [HaveRequest(number: 7, keys: keys).encoded()],
+                decode: { try HaveRequest(decoding: $0) }, encode: { $0.encoded() }),
+            .codec(
+                "have answer", corpus: haveAnswers, decode: { try HaveAnswer(decoding: $0) }, encode: { $0.encoded() }),
+            .codec(
+                "layer manifest", corpus: manifests, decode: { try LayerManifest(decoding: $0) },
+                encode: { $0.encoded() }),
+            .codec(
+                "transfer message", corpus: transferMessages, decode: { try TransferMessage(decoding: $0) },
+                encode: { $0.encoded() }),
+        ]
+    }
+
+    private struct Refused: Error {}
+}

@@ -1,0 +1,58 @@
+internal import ClusterModel
+internal import Logging
+internal import Wire
+
+/// The seeds that a node was given, what their names meant when they were last looked up, and what went wrong.
+actor SeedBook {
+    /// One line per name and minute about a name that does not resolve.
+    private static let logInterval = Duration.seconds(60)
+
+    private struct Entry {
+        let name: String
+        var addresses: [PeerAddress] = []
+        var error: String?
+        var loggedAt: ContinuousClock.Instant?
+    }
+
+    private let links: PeerLinks
+    private let logger: Logger
+    private var entries: [Entry]
+
+    init(seeds: [String], links: PeerLinks, logger: Logger) {
+        self.links = links
+        self.logger = logger
+        entries = seeds.map { Entry(name: $0) }
+    }
+
+    /// Looks all names up again; what does not resolve now is left out and tried again with the next call.
+    func lookUp() async -> [PeerAddress] {
+        for index in entries.indices {
+            let name = entries[index].name
+            guard let seed = SeedName(name) else {
+                failed(index, "it is neither HOST:PORT nor a DNS name")
+                continue
+            }
+            do {
+                entries[index].addresses = try await links.resolve(seed)
+                if entries[index].error != nil { logger.info("seed \(name) resolves again") }
+                entries[index].error = nil
+            } catch {
+                failed(index, "\(error)")
+            }
+        }
+        return entries.flatMap(\.addresses)
+    }
+
+    private func failed(_ index: Int, _ reason: String) {
+        entries[index].error = reason
+        entries[index].addresses = []
+        let now = ContinuousClock.now
+        if let last = entries[index].loggedAt, last.duration(to: now) < Self.logInterval { return }
+        entries[index].loggedAt = now
+        logger.warning("seed \(entries[index].name): \(reason); it is tried again until it resolves")
+    }
+
+    var views: [SeedView] {
+        entries.map { SeedView(name: $0.name, addresses: $0.addresses.map(\.description), error: $0.error) }
+    }
+}
