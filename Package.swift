@@ -123,6 +123,10 @@ let package = Package(
             swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
 
+        // What `scripts/bench link` runs.
+        .executableTarget(
+            name: "LinkBenchmark", dependencies: ["ClusterModel", "Sodium", "Wire", logging], swiftSettings: own),
+
         // A real registry and a small HTTP server for the tests that need one.
         .target(
             name: "RegistryFixtures", dependencies: [nioCore, nioHTTP1, nioPosix], path: "Tests/RegistryFixtures",

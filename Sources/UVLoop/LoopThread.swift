@@ -125,6 +125,20 @@ package final class LoopThread: SerialExecutor, @unchecked Sendable {
         }
     }
 
+    /// Runs `work` on one of libuv's pool threads, and then `done` on the loop's thread.
+    ///
+    /// To be called on the loop's thread. The loop does not end before `done` has run. What is asked for while it
+    /// stops is done here and at once.
+    package func offload(_ work: @escaping @Sendable () -> Void, then done: @escaping @Sendable () -> Void) {
+        precondition(isCurrent, "uv_queue_work outside the loop's thread")
+        let request = OffloadedWork(work: work, done: done)
+        guard !isStopping, request.queue(on: loop) else {
+            work()
+            done()
+            return
+        }
+    }
+
     // MARK: Life
 
     private func run() {

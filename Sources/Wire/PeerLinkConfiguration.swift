@@ -14,6 +14,16 @@ package struct PeerLinkConfiguration: Sendable {
     /// Nodes of clusters with other names do not hear each other, even with one key.
     package var clusterName: String
     package var times: LinkTimes
+    /// Ciphers of links that this node uses, best first; one at least.
+    package var ciphers = RecordAlgorithm.available
+    /// Bytes a second of content that all links together send at most, pulls and prefetches; nil is no limit.
+    ///
+    /// Control is never held back.
+    package var bulkRateMax: Int?
+    /// Streams of content that are served at once; more wait their turn, those that block a step first.
+    package var servedBulkMax = WireLimits.servedBulkMax
+    /// Whether records are sealed and opened on threads of their own, beside the loop's.
+    package var usesCipherThreads = WireLimits.usesCipherThreads
 
     package init(
         bind: PeerAddress, identity: NodeIdentity, bootID: UInt64, keys: ClusterKeyRing,

@@ -25,6 +25,18 @@ package actor PeerLinks {
     var socket: UDPSocket?
     var listener: TCPListener?
     var ticker: LoopTimer?
+    /// Memory that bytes of links pass through.
+    let pool = BlockPool()
+    /// What bulk of all links may pass; nil is no limit.
+    var limiter: TokenBucket?
+    var limitTimer: LoopTimer?
+    var isWaitingForAllowance = false
+    /// The link that was the last to send before the limit was reached.
+    var lastLimited: UInt64 = 0
+    /// Which streams of peers are served now.
+    var slots: ServingSlots
+    /// Streams of peers that wait to be served.
+    var unserved: [UInt64: UnservedStream] = [:]
     var seal: DatagramSeal
     var replays = ReplayGuard()
     var warnedSources = SourceLog()
@@ -56,6 +68,8 @@ package actor PeerLinks {
         self.configuration = configuration
         self.logger = logger
         own = PeerID(rawValue: configuration.identity.id)
+        limiter = configuration.bulkRateMax.map { TokenBucket(rate: $0, now: .now) }
+        slots = ServingSlots(bulkMax: configuration.servedBulkMax)
         seal = try DatagramSeal(
             keys: configuration.keys, clusterName: configuration.clusterName, node: configuration.identity.id,
             bootID: configuration.bootID)
@@ -76,6 +90,7 @@ package actor PeerLinks {
         do {
             let bound = try bindBoth()
             ticker = try LoopTimer(loop: loop) { [weak self] in self?.assumeIsolated { $0.tick() } }
+            limitTimer = try LoopTimer(loop: loop) { [weak self] in self?.assumeIsolated { $0.allowanceIsBack() } }
             return bound
         } catch {
             throw WireError.bind(address: configuration.bind, reason: error.description)
@@ -127,6 +142,8 @@ package actor PeerLinks {
         listener = nil
         socket = nil
         ticker = nil
+        limitTimer = nil
+        unserved = [:]
         inbox.finish()
         let tasks = Array(serving.values)
         for task in tasks { task.cancel() }
@@ -138,6 +155,7 @@ package actor PeerLinks {
     /// What was sent and received so far.
     package func counters() -> LinkCounters {
         var counters = counted
+        for link in links.values { count(link, in: &counters) }
         counters.links = linkOfPeer.count
         counters.openStreams = streams.count
         return counters
