@@ -156,8 +156,8 @@ let package = Package(
         tests(
             "PeerRuntimeTests",
             [
-                "BuildSession", "CacheMap", "ClusterModel", "Gossip", "LLB", "OCI", "PeerRuntime", "Sodium", "Solver",
-                logging, protobuf,
+                "BuildSession", "CacheMap", "ClusterModel", "Gossip", "LLB", "OCI", "PeerRuntime", "Registry",
+                "RegistryFixtures", "Sodium", "Solver", "Worker", logging, protobuf,
             ]),
         tests(
             "BuildKitAPITests",

@@ -6,7 +6,7 @@ internal import Wire
 
 /// Moves messages between two peer planes of this process over loopback and prints what that costs.
 ///
-/// `LinkBenchmark [MIB [ROUNDS]] [inline] [chacha]`: one line a round. MB are 10^6 bytes; processor time is that of both ends together,
+/// `LinkBenchmark [MIB [ROUNDS]] [inline|threads] [chacha]`: one line a round. MB are 10^6 bytes; processor time is that of both ends together,
 /// reader and writer included. Small requests of 8 bytes go one after the other beside the bulk, on the same link.
 @main struct LinkBenchmark {
     static func main() async throws {
@@ -34,6 +34,7 @@ internal import Wire
         var configuration = PeerLinkConfiguration(
             bind: PeerAddress(host: "127.0.0.1", port: 0), identity: try .generate(), bootID: 1, keys: keys)
         if CommandLine.arguments.contains("inline") { configuration.usesCipherThreads = false }
+        if CommandLine.arguments.contains("threads") { configuration.usesCipherThreads = true }
         if CommandLine.arguments.contains("chacha") { configuration.ciphers = [.chacha20Poly1305] }
         let links = try PeerLinks(configuration: configuration, logger: Logger(label: "bench"))
         await links.setHandler { service, _, stream in

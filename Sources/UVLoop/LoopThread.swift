@@ -31,7 +31,7 @@ package final class LoopThread: SerialExecutor, @unchecked Sendable {
     private let loop: UnsafeMutablePointer<uv_loop_t>
     private let wakeUp: UnsafeMutablePointer<uv_async_t>
     private let thread = UnsafeMutablePointer<uv_thread_t>.allocate(capacity: 1)
-    private let state = Mutex(State())
+    private let state = LoopLock(State())
     /// The thread that runs jobs now; 0 when none does.
     private let runner = Atomic<UInt>(0)
     private let joined = Atomic<Bool>(false)

@@ -1,4 +1,5 @@
 internal import ClusterModel
+internal import Glibc
 
 /// Bounds of the peer plane: what a peer can make this node hold or do.
 package enum WireLimits {
@@ -12,8 +13,10 @@ package enum WireLimits {
     package static let loggedSourcesMax = 1_024
     /// Inbound connections that have not proved themselves.
     package static let pendingHandshakesMax = 64
-    /// Whether ciphers get threads of their own by default.
-    package static let usesCipherThreads = true
+    /// Whether ciphers get threads of their own by default: not on few cores, which readers and writers need as well.
+    ///
+    /// On two cores, with both ends on them, handing over cost a quarter of the rate (docs/transfer.md, "Peer link").
+    package static let usesCipherThreads = sysconf(Int32(_SC_NPROCESSORS_ONLN)) >= 4
     /// Links altogether: two nodes need one, for a moment two.
     package static let linksMax = 4_096
     /// Streams that one side of a link may have open.

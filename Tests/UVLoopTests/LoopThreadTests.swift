@@ -218,7 +218,7 @@ func eventually(_ what: String, _ condition: () async -> Bool) async {
     @Test func `blocks are written and read without a copy, in order`() async throws {
         let loop = try LoopThread()
         let pipe = BlockPipe(loop: loop)
-        let bytes = 40 << 20
+        let bytes = 6 << 20
         try await pipe.start(bytes: bytes)
         await eventually("all bytes are through") { await pipe.received >= bytes }
         #expect(await pipe.received == bytes)
