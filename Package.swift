@@ -142,6 +142,10 @@ let package = Package(
             ],
             swiftSettings: own),
 
+        // What `scripts/bench link` runs.
+        .executableTarget(
+            name: "LinkBenchmark", dependencies: ["ClusterModel", "Sodium", "Wire", logging], swiftSettings: own),
+
         // A real registry and a small HTTP server for the tests that need one.
         .target(
             name: "RegistryFixtures", dependencies: [nioCore, nioHTTP1, nioPosix], path: "Tests/RegistryFixtures",
@@ -171,8 +175,8 @@ let package = Package(
         tests(
             "PeerRuntimeTests",
             [
-                "BuildSession", "CacheMap", "ClusterModel", "Gossip", "LLB", "OCI", "PeerRuntime", "Sodium", "Solver",
-                logging, protobuf,
+                "BuildSession", "CacheMap", "ClusterModel", "Gossip", "LLB", "OCI", "PeerRuntime", "Registry",
+                "RegistryFixtures", "Sodium", "Solver", "Worker", logging, protobuf,
             ]),
         tests(
             "BuildKitAPITests",

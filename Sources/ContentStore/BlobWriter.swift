@@ -53,6 +53,23 @@ package final class BlobWriter: Sendable {
         try result.get()
     }
 
+    /// Bytes that were written already, from `offset`, at most `count` of them; nil once it was committed or aborted.
+    package func bytes(at offset: Int64, count: Int) throws(ContentStoreError) -> [UInt8]? {
+        try state.withLock { state throws(ContentStoreError) in
+            guard state.descriptor >= 0 else { return nil }
+            let wanted = Int(max(0, min(Int64(count), state.written - offset)))
+            var result = 0
+            let bytes = [UInt8](unsafeUninitializedCapacity: wanted) { buffer, filled in
+                repeat {
+                    result = pread(state.descriptor, buffer.baseAddress, wanted, off_t(offset))
+                } while result < 0 && errno == EINTR
+                filled = max(0, result)
+            }
+            guard result >= 0 else { throw .last("pread", path) }
+            return bytes
+        }
+    }
+
     /// Verifies, makes durable and publishes the blob; harmless when the store already has it.
     ///
     /// - Throws: `.wrongContent` when the bytes are not those of `expected`; the bytes are dropped then.

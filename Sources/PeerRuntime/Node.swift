@@ -131,7 +131,11 @@ package final class Node: Sendable {
         let registry = RegistryClient(configuration: RegistryConfiguration(hosts: settings.registries), logger: logger)
         let loader = ImageLoader(
             content: blobs, snapshots: snapshots, index: try LayerBlobIndex(directory: root + "/layer-blobs"))
-        let images = ImageSource(registry: registry, loader: loader)
+        let resolutions = ResolutionCache()
+        let share = ImageShare(
+            content: blobs, registry: registry, resolutions: resolutions, dialer: cluster, counters: counters,
+            logger: logger)
+        let images = ImageSource(registry: registry, loader: loader, resolutions: resolutions, sharing: share)
         let layouts = OCILayoutSource(loader: loader)
         let downloads = try HTTPSource(content: blobs, snapshots: snapshots, cacheDirectory: root + "/downloads")
         let steps = try StepExecutor(
@@ -142,7 +146,7 @@ package final class Node: Sendable {
         let executor = Executor(
             operations: Operations(
                 steps: steps, files: FileOperations(snapshots: snapshots),
-                snapshots: snapshots, images: images, fetcher: fetcher),
+                snapshots: snapshots, images: images),
             records: records, claims: Claims(board: board, dialer: cluster, logger: logger), fetcher: fetcher,
             slots: slots, dialer: cluster, counters: counters, logger: logger)
         let contents = ContentDigests(snapshots: snapshots, dialer: cluster)
@@ -188,7 +192,7 @@ package final class Node: Sendable {
             cluster: cluster, digests: digests, keys: keys, records: records, board: board,
             execution: ExecutionService(executor: executor, dialer: cluster), pushes: pushes,
             sessions: SessionService(session: { build in await solver.session(of: build) }), contents: contents,
-            snapshots: snapshots, blobs: blobs, slots: slots, counters: counters, logger: logger)
+            snapshots: snapshots, blobs: blobs, images: share, slots: slots, counters: counters, logger: logger)
         await loadSignal.set { [weak self] in await self?.reportLoad() }
         await digests.start { [services] in services.answer($0) }
     }

@@ -3,6 +3,8 @@ internal import CUV
 /// The libuv side of a `TCPConnection`.
 final class ConnectionBox: HandleBox, @unchecked Sendable {
     private var receive: (@Sendable (TCPConnection.ReadEvent) -> Void)?
+    /// Lends memory for a read; nil reads into the loop's buffer.
+    private var lend: (@Sendable () -> ReadRoom)?
 
     static func make(loop: LoopThread) throws(UVError) -> ConnectionBox {
         let box = ConnectionBox(loop: loop, kind: UV_TCP)
@@ -47,16 +49,17 @@ final class ConnectionBox: HandleBox, @unchecked Sendable {
         }
     }
 
-    func startReading(_ receive: @escaping @Sendable (TCPConnection.ReadEvent) -> Void) throws(UVError) {
+    func startReading(
+        into lend: (@Sendable () -> ReadRoom)?, _ receive: @escaping @Sendable (TCPConnection.ReadEvent) -> Void
+    ) throws(UVError) {
         guard let stream else { throw .stopping("uv_read_start") }
         self.receive = receive
+        self.lend = lend
         let status = uv_read_start(
             stream,
             { handle, _, buffer in
                 guard let box = HandleBox.of(handle?.pointee.data, as: ConnectionBox.self), let buffer else { return }
-                let shared = box.loop.readBuffer
-                buffer.pointee = uv_buf_init(
-                    shared.baseAddress?.assumingMemoryBound(to: CChar.self), UInt32(shared.count))
+                buffer.pointee = box.readTarget()
             },
             { stream, count, buffer in
                 guard let box = HandleBox.of(stream?.pointee.data, as: ConnectionBox.self) else { return }
@@ -65,9 +68,20 @@ final class ConnectionBox: HandleBox, @unchecked Sendable {
         try UVError.check(status, "uv_read_start")
     }
 
+    private func readTarget() -> uv_buf_t {
+        if let lend {
+            let room = lend()
+            return uv_buf_init(
+                UnsafeMutableRawPointer(room.start).assumingMemoryBound(to: CChar.self), UInt32(room.count))
+        }
+        let shared = loop.readBuffer
+        return uv_buf_init(shared.baseAddress?.assumingMemoryBound(to: CChar.self), UInt32(shared.count))
+    }
+
     private func readCompleted(_ count: Int, _ base: UnsafeMutablePointer<CChar>?) {
         switch count {
         case 0: return  // EAGAIN
+        case 1... where lend != nil: receive?(.filled(count))
         case 1...: receive?(.bytes([UInt8](UnsafeRawBufferPointer(start: base, count: count))))
         case Int(UV_EOF.rawValue):
             stopReading()
@@ -97,18 +111,46 @@ final class ConnectionBox: HandleBox, @unchecked Sendable {
         }
     }
 
-    /// Writes what the kernel takes at once without a copy: the number of bytes, 0 when others are waiting.
-    private func tryWrite(_ bytes: [UInt8], _ stream: UnsafeMutablePointer<uv_stream_t>) -> Int {
-        let status = bytes.withUnsafeBytes { buffer in
-            var part = uv_buf_init(
-                UnsafeMutablePointer(mutating: buffer.baseAddress?.assumingMemoryBound(to: CChar.self)),
-                UInt32(buffer.count))
-            return uv_try_write(stream, &part, 1)
+    /// Writes `block[..<count]`, which must not change until then; true when the kernel took all of it at once, and
+    /// `completed` is not called.
+    func write(
+        _ block: ByteBlock, count: Int, completed: @escaping @Sendable (UVError?) -> Void
+    ) throws(UVError) -> Bool {
+        guard let stream else { throw .stopping("uv_write") }
+        let sent = Self.tryWrite(block.bytes(0..<count), stream)
+        guard sent < count else { return true }
+        let request = BlockWriteRequest(block: block, completed: completed)
+        var part = Self.buffer(block.bytes(sent..<count))
+        let status = uv_write(request.pointer, stream, &part, 1) { pointer, status in
+            BlockWriteRequest.take(pointer)?.finish(status)
         }
-        return max(0, Int(status))  // A failure shows again in uv_write.
+        guard status == 0 else {
+            request.abandon()
+            throw UVError(call: "uv_write", code: status)
+        }
+        return false
     }
 
-    override func closed() { receive = nil }
+    /// Writes what the kernel takes at once without a copy: the number of bytes, 0 when others are waiting.
+    private func tryWrite(_ bytes: [UInt8], _ stream: UnsafeMutablePointer<uv_stream_t>) -> Int {
+        bytes.withUnsafeBytes { Self.tryWrite($0, stream) }
+    }
+
+    private static func tryWrite(_ bytes: UnsafeRawBufferPointer, _ stream: UnsafeMutablePointer<uv_stream_t>) -> Int {
+        var part = buffer(bytes)
+        return max(0, Int(uv_try_write(stream, &part, 1)))  // A failure shows again in uv_write.
+    }
+
+    private static func buffer(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
+        uv_buf_init(
+            UnsafeMutablePointer(mutating: bytes.baseAddress?.assumingMemoryBound(to: CChar.self)),
+            UInt32(bytes.count))
+    }
+
+    override func closed() {
+        receive = nil
+        lend = nil
+    }
 }
 
 /// A connect in flight: lives until its callback.
@@ -163,6 +205,32 @@ private final class WriteRequest {
     static func take(_ pointer: UnsafeMutablePointer<uv_write_t>?) -> WriteRequest? {
         guard let data = pointer?.pointee.data else { return nil }
         return Unmanaged<WriteRequest>.fromOpaque(data).takeRetainedValue()
+    }
+
+    func abandon() { _ = Self.take(pointer) }
+
+    func finish(_ status: Int32) {
+        completed(status < 0 ? UVError(call: "write", code: status) : nil)
+    }
+}
+
+/// A write of a block in flight: keeps the block until its callback.
+private final class BlockWriteRequest {
+    let pointer = UnsafeMutablePointer<uv_write_t>.allocate(capacity: 1)
+    private let block: ByteBlock
+    private let completed: @Sendable (UVError?) -> Void
+
+    init(block: ByteBlock, completed: @escaping @Sendable (UVError?) -> Void) {
+        self.block = block
+        self.completed = completed
+        pointer.pointee.data = Unmanaged.passRetained(self).toOpaque()
+    }
+
+    deinit { pointer.deallocate() }
+
+    static func take(_ pointer: UnsafeMutablePointer<uv_write_t>?) -> BlockWriteRequest? {
+        guard let data = pointer?.pointee.data else { return nil }
+        return Unmanaged<BlockWriteRequest>.fromOpaque(data).takeRetainedValue()
     }
 
     func abandon() { _ = Self.take(pointer) }

@@ -31,7 +31,7 @@ package final class LoopThread: SerialExecutor, @unchecked Sendable {
     private let loop: UnsafeMutablePointer<uv_loop_t>
     private let wakeUp: UnsafeMutablePointer<uv_async_t>
     private let thread = UnsafeMutablePointer<uv_thread_t>.allocate(capacity: 1)
-    private let state = Mutex(State())
+    private let state = LoopLock(State())
     /// The thread that runs jobs now; 0 when none does.
     private let runner = Atomic<UInt>(0)
     private let joined = Atomic<Bool>(false)
@@ -122,6 +122,20 @@ package final class LoopThread: SerialExecutor, @unchecked Sendable {
         switch work {
         case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
         case .body(let body): body()
+        }
+    }
+
+    /// Runs `work` on one of libuv's pool threads, and then `done` on the loop's thread.
+    ///
+    /// To be called on the loop's thread. The loop does not end before `done` has run. What is asked for while it
+    /// stops is done here and at once.
+    package func offload(_ work: @escaping @Sendable () -> Void, then done: @escaping @Sendable () -> Void) {
+        precondition(isCurrent, "uv_queue_work outside the loop's thread")
+        let request = OffloadedWork(work: work, done: done)
+        guard !isStopping, request.queue(on: loop) else {
+            work()
+            done()
+            return
         }
     }
 

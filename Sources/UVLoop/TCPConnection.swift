@@ -8,6 +8,8 @@ package struct TCPConnection: ~Copyable {
     /// What reading brings.
     package enum ReadEvent: Sendable {
         case bytes([UInt8])
+        /// So many bytes were read into the room that was lent.
+        case filled(Int)
         case end
         case failed(UVError)
     }
@@ -32,7 +34,15 @@ package struct TCPConnection: ~Copyable {
 
     /// Starts reading into `receive`, until `stopReading`, the end or a failure.
     package func startReading(_ receive: @escaping @Sendable (ReadEvent) -> Void) throws(UVError) {
-        try box.startReading(receive)
+        try box.startReading(into: nil, receive)
+    }
+
+    /// Starts reading into memory that `lend` lends for each read, without a copy; `receive` gets `.filled` instead of
+    /// `.bytes`.
+    package func startReading(
+        into lend: @escaping @Sendable () -> ReadRoom, _ receive: @escaping @Sendable (ReadEvent) -> Void
+    ) throws(UVError) {
+        try box.startReading(into: lend, receive)
     }
 
     /// Stops reading: the kernel's buffers fill and the peer has to wait.
@@ -41,6 +51,15 @@ package struct TCPConnection: ~Copyable {
     /// Writes all of `bytes` in order; `completed` gets nil or the failure once the kernel has taken them.
     package func write(_ bytes: [UInt8], completed: @escaping @Sendable (UVError?) -> Void) throws(UVError) {
         try box.write(bytes, completed: completed)
+    }
+
+    /// Writes the first `count` bytes of `block` in order and without a copy: nobody may change them until then.
+    ///
+    /// - Returns: true when the kernel took all at once, and `completed` is not called; false when the rest waits.
+    package func write(
+        _ block: ByteBlock, count: Int, completed: @escaping @Sendable (UVError?) -> Void
+    ) throws(UVError) -> Bool {
+        try box.write(block, count: count, completed: completed)
     }
 
     /// Bytes that wait in libuv for the kernel.

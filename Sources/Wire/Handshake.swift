@@ -3,11 +3,13 @@ internal import Sodium
 /// The start of a link: three messages after which each side knows that the other has the cluster key and its identity.
 ///
 /// ```
-/// 1  dialer → listener   magic 4, key id 1, cluster tag 2, e 32, mac 32 (keyed with the cluster key)
-/// 2  listener → dialer   e 32, sealed { public key 32, boot id 8, signature 64 }
+/// 1  dialer → listener   magic 4, ciphers 1, key id 1, cluster tag 2, e 32, mac 32 (keyed with the cluster key)
+/// 2  listener → dialer   cipher 1, e 32, sealed { public key 32, boot id 8, signature 64 }
 /// 3  dialer → listener   sealed { public key 32, boot id 8, signature 64 }
 /// ```
-/// e are X25519 keys of this handshake only. Sealing keys come from the cluster key, the shared secret and the hash of
+/// The magic holds the version: nodes of versions that do not understand each other find that out at once. ciphers are
+/// bits, one for each that the dialer can do; the listener takes the best that both can. Nobody in between can change
+/// either unseen, as both are part of what is hashed. e are X25519 keys of this handshake only. Sealing keys come from the cluster key, the shared secret and the hash of
 /// everything said before; signatures cover that hash and the signer's role. All messages have fixed lengths, so nothing
 /// is allocated by a stranger's word.
 struct Handshake {
@@ -17,15 +19,30 @@ struct Handshake {
         let peerBootID: UInt64
         /// The key of the ring that both sides used.
         let key: KeyFingerprint
+        /// Which of the ring's keys both have.
+        let clusterKeyID: UInt8
         var sealing: RecordCipher
         var opening: RecordCipher
     }
 
-    enum Fault: Error, Equatable {
+    enum Fault: Error, Equatable, CustomStringConvertible {
         /// Another cluster key or name, or no PeerBuild node at all.
         case wrongKey
+        /// A PeerBuild node of another version.
+        case otherVersion
+        /// The peer can do none of this node's ciphers, or chose one that it was not offered.
+        case noCipher
         /// The peer has the key but did not prove its identity.
         case unproved
+
+        var description: String {
+            switch self {
+            case .wrongKey: "it does not have this cluster's key"
+            case .otherVersion: "it speaks another version of the peer link"
+            case .noCipher: "it has no cipher in common with this node"
+            case .unproved: "it did not prove its identity"
+            }
+        }
     }
 
     enum Role: UInt8 {
@@ -42,10 +59,10 @@ struct Handshake {
         case nothing
     }
 
-    private static let magic = Array("PBL1".utf8)
+    private static let magic = Array("PBL2".utf8)
     private static let macBytes = 32
     private static let keyBytes = EphemeralKeyPair.publicKeyBytes
-    private static let helloBytes = magic.count + 3 + keyBytes + macBytes
+    private static let helloBytes = magic.count + 4 + keyBytes + macBytes
     private static let proofBytes = NodeIdentity.publicKeyBytes + 8 + NodeIdentity.signatureBytes + SealingKey.tagBytes
 
     private let role: Role
@@ -53,10 +70,12 @@ struct Handshake {
     private let bootID: UInt64
     private let clusterName: [UInt8]
     private let ring: ClusterKeyRing
+    private let ciphers: [RecordAlgorithm]
     private let ephemeral: EphemeralKeyPair
     private var key: ClusterKey
     private var transcript: [UInt8]
     private var shared: SecretBytes?
+    private var algorithm = RecordAlgorithm.chacha20Poly1305
     private var expecting: Expecting
 
     init(role: Role, configuration: PeerLinkConfiguration) throws {
@@ -65,9 +84,10 @@ struct Handshake {
         bootID = configuration.bootID
         clusterName = Array(configuration.clusterName.utf8)
         ring = configuration.keys
+        ciphers = configuration.ciphers
         ephemeral = try EphemeralKeyPair()
         key = configuration.dialKey ?? configuration.keys.primary
-        transcript = Array("peerbuild link 1 ".utf8) + clusterName
+        transcript = Array("peerbuild link 2 ".utf8) + clusterName
         expecting = role == .dialer ? .reply : .hello
     }
 
@@ -75,7 +95,7 @@ struct Handshake {
     var bytesWanted: Int {
         switch expecting {
         case .hello: Self.helloBytes
-        case .reply: Self.keyBytes + Self.proofBytes
+        case .reply: 1 + Self.keyBytes + Self.proofBytes
         case .proof: Self.proofBytes
         case .nothing: 0
         }
@@ -83,7 +103,7 @@ struct Handshake {
 
     /// The dialer's first message.
     mutating func hello() -> [UInt8] {
-        var message = Self.magic + [key.id]
+        var message = Self.magic + [ciphers.reduce(0) { $0 | $1.bit }, key.id]
         message.append(number: tag(of: key))
         message += ephemeral.publicKey
         message += mac(of: message, key: key)
@@ -107,31 +127,38 @@ struct Handshake {
     // MARK: Messages
 
     private mutating func reply(to message: [UInt8]) throws -> [UInt8] {
-        guard message.count == Self.helloBytes, message.starts(with: Self.magic) else { throw Fault.wrongKey }
+        guard message.count == Self.helloBytes, message.starts(with: Self.magic) else {
+            throw message.starts(with: Self.magic.dropLast()) ? Fault.otherVersion : Fault.wrongKey
+        }
         let body = Array(message.dropLast(Self.macBytes))
         let received = Array(message.suffix(Self.macBytes))
         guard
             let match = ring.keys.first(where: {
-                $0.id == body[Self.magic.count] && KeyedHash.matches(mac(of: body, key: $0), received)
+                $0.id == body[Self.magic.count + 1] && KeyedHash.matches(mac(of: body, key: $0), received)
             })
         else { throw Fault.wrongKey }
         key = match
+        guard let best = ciphers.first(where: { $0.bit & body[Self.magic.count] != 0 }) else { throw Fault.noCipher }
+        algorithm = best
         transcript += message
         guard let secret = try ephemeral.exchange(with: Array(body.suffix(Self.keyBytes))) else { throw Fault.wrongKey }
         shared = secret
-        transcript += ephemeral.publicKey
+        let opening = [best.rawValue] + ephemeral.publicKey
+        transcript += opening
         expecting = .proof
-        return ephemeral.publicKey + (try proof())
+        return opening + (try proof())
     }
 
     private mutating func prove(after message: [UInt8]) throws -> (answer: [UInt8], result: Result?) {
-        let peerKey = Array(message.prefix(Self.keyBytes))
-        guard message.count == bytesWanted, let secret = try ephemeral.exchange(with: peerKey) else {
+        let opening = message.prefix(1 + Self.keyBytes)
+        guard message.count == bytesWanted, let secret = try ephemeral.exchange(with: Array(opening.dropFirst())) else {
             throw Fault.wrongKey
         }
         shared = secret
-        transcript += peerKey
-        let peer = try readProof(message[Self.keyBytes...], of: .listener)
+        transcript += opening
+        let peer = try readProof(message[opening.endIndex...], of: .listener)
+        guard let chosen = ciphers.first(where: { $0.rawValue == opening.first }) else { throw Fault.noCipher }
+        algorithm = chosen
         let answer = try proof()
         expecting = .nothing
         return (answer, try finish(peer))
@@ -170,9 +197,8 @@ struct Handshake {
 
     private func finish(_ peer: (key: [UInt8], boot: UInt64)) throws -> Result {
         Result(
-            peerPublicKey: peer.key, peerBootID: peer.boot, key: key.fingerprint,
-            sealing: RecordCipher(key: try derive("traffic", role)),
-            opening: RecordCipher(key: try derive("traffic", role.other)))
+            peerPublicKey: peer.key, peerBootID: peer.boot, key: key.fingerprint, clusterKeyID: key.id,
+            sealing: RecordCipher(key: try recordKey(role)), opening: RecordCipher(key: try recordKey(role.other)))
     }
 
     // MARK: Keys
@@ -180,28 +206,37 @@ struct Handshake {
     /// Each key of a handshake seals one message, so its nonce may be fixed.
     private static let zeroNonce = [UInt8](repeating: 0, count: SealingKey.nonceBytes)
 
-    private func handshakeKey(of sender: Role) throws -> SealingKey { try derive("handshake", sender) }
+    private func handshakeKey(of sender: Role) throws -> SealingKey { SealingKey(try derive("handshake", sender)) }
+
+    private func recordKey(_ sender: Role) throws -> RecordKey {
+        try RecordKey(try derive("traffic", sender), algorithm: algorithm)
+    }
 
     /// Secret for `purpose` and the direction from `sender`, from the cluster key, the exchange and what was said.
-    private func derive(_ purpose: String, _ sender: Role) throws -> SealingKey {
+    private func derive(_ purpose: String, _ sender: Role) throws -> SecretBytes {
         guard let shared else { preconditionFailure("keys before the exchange") }
         let mixed = try KeyedHash.derive(
             from: shared,
-            label: KeyedHash.hash(Array("peerbuild link 1 mix".utf8) + KeyedHash.hash(transcript), key: key.secret))
-        return SealingKey(try KeyedHash.derive(from: mixed, label: Array(purpose.utf8) + [sender.rawValue]))
+            label: KeyedHash.hash(Array("peerbuild link 2 mix".utf8) + KeyedHash.hash(transcript), key: key.secret))
+        return try KeyedHash.derive(from: mixed, label: Array(purpose.utf8) + [sender.rawValue])
     }
 
     private func statement(of signer: Role, publicKeyAndBoot: [UInt8]) -> [UInt8] {
-        Array("peerbuild link 1 identity ".utf8) + [signer.rawValue] + KeyedHash.hash(transcript) + publicKeyAndBoot
+        Array("peerbuild link 2 identity ".utf8) + [signer.rawValue] + KeyedHash.hash(transcript) + publicKeyAndBoot
     }
 
     private func mac(of message: [UInt8], key: ClusterKey) -> [UInt8] {
         KeyedHash.hash(
-            Array("peerbuild link 1 hello ".utf8) + clusterName + [0] + message, key: key.secret, count: Self.macBytes)
+            Array("peerbuild link 2 hello ".utf8) + clusterName + [0] + message, key: key.secret, count: Self.macBytes)
     }
 
     private func tag(of key: ClusterKey) -> UInt16 {
         let hash = KeyedHash.hash(Array("cluster tag ".utf8) + clusterName, key: key.secret)
         return UInt16(hash[0]) << 8 | UInt16(hash[1])
     }
+}
+
+extension RecordAlgorithm {
+    /// Its place among the ciphers that a dialer offers.
+    fileprivate var bit: UInt8 { 1 << (rawValue - 1) }
 }

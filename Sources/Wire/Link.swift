@@ -18,6 +18,8 @@ final class Link {
     private(set) var bootID: UInt64 = 0
     var lastHeard: ContinuousClock.Instant
     var isPingPending = false
+    /// Whether the socket is read; not while there is no room.
+    var isReading = false
     /// Since when there are no streams; nil while there are some.
     var idleSince: ContinuousClock.Instant?
     /// Either side has said that it opens no more streams.

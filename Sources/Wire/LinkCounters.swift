@@ -33,7 +33,22 @@ package struct LinkCounters: Sendable, Hashable {
     package var handshakesFailed: UInt64 = 0
     /// Connections closed because too many were pending.
     package var handshakesRefused: UInt64 = 0
+    /// Of those that failed: without this cluster's key, and given up as too slow.
+    package var handshakesWithWrongKey: UInt64 = 0
+    package var handshakesTimedOut: UInt64 = 0
     package var linksBroken: UInt64 = 0
+    /// Of those that broke: by a record that was not the next one, by a rule that the peer broke, by silence.
+    package var linksDamaged: UInt64 = 0
+    package var linksViolated: UInt64 = 0
+    package var linksSilent: UInt64 = 0
+    /// Records of all links, and keys that they took after their first.
+    package var recordsIn: UInt64 = 0
+    package var recordsOut: UInt64 = 0
+    package var rekeys: UInt64 = 0
+    /// Streams of content that had to wait until others were served.
+    package var servesDelayed: UInt64 = 0
+    /// Times that the rate limit held content back.
+    package var rateLimited: UInt64 = 0
     /// Now.
     package var links = 0
     package var openStreams = 0

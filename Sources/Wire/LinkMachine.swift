@@ -1,100 +1,143 @@
 internal import ClusterModel
 internal import Sodium
+internal import UVLoop
 
-/// One link without its socket: bytes in, events and bytes out.
+/// One link without its socket and its threads: bytes in, events and bytes out.
 ///
-/// First the handshake, then records of frames.
+/// First the handshake, then records of frames. Ciphers may leave with a batch of records and come back with it; until
+/// then the other direction goes on, and this one waits.
 struct LinkMachine {
     enum Event: Equatable {
         case established(peer: PeerID, bootID: UInt64)
         case stream(StreamMultiplexer.Event)
     }
 
-    private enum Phase {
-        case handshake(Handshake)
-        case open(sealing: RecordCipher, opening: RecordCipher)
+    /// What is to be done next with what was read.
+    enum Inbound {
+        case events([Event])
+        /// Open this, wherever, and bring it back with `opened`.
+        case open(RecordBatch)
+        /// Nothing, until more is read or the batch in work comes back.
+        case waiting
     }
 
-    private var phase: Phase
-    private var inbound: [UInt8] = []
-    private var consumed = 0
+    private var handshake: Handshake?
     private var handshakeOutput: [UInt8] = []
+    /// nil during the handshake, and while a batch has it.
+    private var sealing: RecordCipher?
+    private var opening: RecordCipher?
+    private var inbound: InboundBytes
+    private let pool: BlockPool
+    private(set) var algorithm: RecordAlgorithm?
+    /// Which of the ring's keys the peer proved to have.
+    private(set) var clusterKeyID: UInt8?
+    private(set) var sent = LinkReport.Direction()
+    private(set) var received = LinkReport.Direction()
     var streams: StreamMultiplexer
     /// The cluster key that the handshake was made with, once it is over.
     private(set) var key: KeyFingerprint?
 
-    init(role: Handshake.Role, configuration: PeerLinkConfiguration) throws {
+    init(role: Handshake.Role, configuration: PeerLinkConfiguration, pool: BlockPool = BlockPool()) throws {
         var handshake = try Handshake(role: role, configuration: configuration)
         if role == .dialer { handshakeOutput = handshake.hello() }
-        phase = .handshake(handshake)
+        self.handshake = handshake
+        self.pool = pool
+        inbound = InboundBytes(pool: pool)
         streams = StreamMultiplexer(isDialer: role == .dialer)
     }
 
-    var isEstablished: Bool { if case .open = phase { true } else { false } }
+    var isEstablished: Bool { handshake == nil }
 
-    /// Takes bytes from the socket.
+    // MARK: In
+
+    /// Whether the socket must not be read now, because there is no room before something is opened.
+    var isInboundFull: Bool { inbound.isFull }
+
+    /// Memory for the socket's next bytes; not while `isInboundFull`.
+    mutating func room() -> ReadRoom { inbound.room() }
+
+    /// So many bytes were read into the last `room`.
+    mutating func filled(_ count: Int) { inbound.filled(count) }
+
+    /// Takes the next step with what was read.
     ///
     /// - Throws: `Handshake.Fault` before the link is established, `LinkFault` after; the link is over then.
-    mutating func receive(_ bytes: [UInt8]) throws -> [Event] {
-        inbound += bytes
-        defer { compact() }
+    mutating func next() throws -> Inbound {
+        if handshake != nil { return try nextOfHandshake() }
+        guard let cipher = opening else { return .waiting }
+        let (texts, bytes) = try inbound.records(bytesMax: WireLimits.batchBytesMax)
+        guard !texts.isEmpty, let (block, end) = inbound.detach(bytes) else { return .waiting }
+        opening = nil
+        return .open(RecordBatch(block: block, texts: texts, end: end, cipher: cipher))
+    }
+
+    /// Takes back a batch that was opened.
+    mutating func opened(_ batch: RecordBatch) throws -> [Event] {
+        opening = batch.cipher
+        received = batch.cipher.passed
+        if let failure = batch.failure { throw failure }
         var events: [Event] = []
-        while try receiveNext(&events) {}
+        try batch.forEachText { text throws(LinkFault) in
+            events += try streams.receive(text).map { .stream($0) }
+        }
+        pool.give(batch.block)
         return events
     }
 
-    private mutating func receiveNext(_ events: inout [Event]) throws -> Bool {
-        let available = inbound.count - consumed
-        switch phase {
-        case .handshake(var handshake):
-            let wanted = handshake.bytesWanted
-            guard available >= wanted else { return false }
-            let message = Array(inbound[consumed..<consumed + wanted])
-            consumed += wanted
-            let (answer, result) = try handshake.receive(message)
-            handshakeOutput += answer
-            guard let result else {
-                phase = .handshake(handshake)
-                return true
-            }
-            phase = .open(sealing: result.sealing, opening: result.opening)
-            key = result.key
-            let peer = PeerID(rawValue: NodeIdentity.id(ofPublicKey: result.peerPublicKey))
-            events.append(.established(peer: peer, bootID: result.peerBootID))
-        case .open(let sealing, var opening):
-            guard available >= RecordCipher.lengthBytes else { return false }
-            let length = Int(inbound[consumed]) << 8 | Int(inbound[consumed + 1])
-            guard length >= SealingKey.tagBytes else { throw LinkFault.damaged }
-            guard available >= RecordCipher.lengthBytes + length else { return false }
-            let start = consumed + RecordCipher.lengthBytes
-            consumed = start + length
-            guard let plain = try opening.open(&inbound, range: start..<start + length) else { throw LinkFault.damaged }
-            phase = .open(sealing: sealing, opening: opening)
-            events += try streams.receive(inbound, in: plain).map { .stream($0) }
+    private mutating func nextOfHandshake() throws -> Inbound {
+        guard var current = handshake, inbound.count >= current.bytesWanted else { return .waiting }
+        let (answer, result) = try current.receive(inbound.take(current.bytesWanted))
+        handshakeOutput += answer
+        guard let result else {
+            handshake = current
+            return .events([])
         }
-        return true
+        handshake = nil
+        (sealing, opening) = (result.sealing, result.opening)
+        algorithm = result.sealing.algorithm
+        clusterKeyID = result.clusterKeyID
+        key = result.key
+        let peer = PeerID(rawValue: NodeIdentity.id(ofPublicKey: result.peerPublicKey))
+        return .events([.established(peer: peer, bootID: result.peerBootID)])
     }
 
-    private mutating func compact() {
-        guard consumed > 0 else { return }
-        inbound.removeFirst(consumed)
-        consumed = 0
+    // MARK: Out
+
+    /// The handshake's next bytes for the socket; they go before any record.
+    mutating func takeHandshakeOutput() -> [UInt8] {
+        defer { handshakeOutput = [] }
+        return handshakeOutput
     }
 
-    /// The next bytes for the socket: a handshake message or one record.
+    /// The next records for the socket, still to be sealed, wherever, and brought back with `sealed`.
     ///
-    /// Empty when nothing is due.
-    mutating func takeOutput() throws -> (bytes: [UInt8], events: [Event]) {
-        if !handshakeOutput.isEmpty {
-            defer { handshakeOutput = [] }
-            return (handshakeOutput, [])
+    /// No batch when nothing is due, or another is in work.
+    mutating func fill(bulkAllowance: inout Int) -> (batch: RecordBatch?, events: [Event]) {
+        guard let cipher = sealing else { return (nil, []) }
+        let block = pool.take()
+        var texts: [Range<Int>] = []
+        var events: [Event] = []
+        var end = 0
+        while block.capacity - end >= WireLimits.recordTextBytesMax + RecordCipher.overhead {
+            let start = end + RecordCipher.lengthBytes
+            var writer = FrameWriter(block.start + start, capacity: WireLimits.recordTextBytesMax)
+            events += streams.fill(&writer, bulkAllowance: &bulkAllowance).map { .stream($0) }
+            guard writer.count > 0 else { break }
+            texts.append(start..<start + writer.count)
+            end = start + writer.count + RecordCipher.overhead - RecordCipher.lengthBytes
         }
-        guard case .open(var sealing, let opening) = phase else { return ([], []) }
-        var record = [UInt8](repeating: 0, count: RecordCipher.lengthBytes)
-        let events = streams.fill(&record, bytesMax: RecordCipher.lengthBytes + RecordCipher.plaintextBytesMax)
-        guard record.count > RecordCipher.lengthBytes else { return ([], events.map { .stream($0) }) }
-        try sealing.seal(record: &record)
-        phase = .open(sealing: sealing, opening: opening)
-        return (record, events.map { .stream($0) })
+        guard !texts.isEmpty else {
+            pool.give(block)
+            return (nil, events)
+        }
+        sealing = nil
+        return (RecordBatch(block: block, texts: texts, end: end, cipher: cipher), events)
+    }
+
+    /// Takes back the cipher of a batch that was sealed; its bytes go to the socket next.
+    mutating func sealed(_ batch: RecordBatch) throws {
+        sealing = batch.cipher
+        sent = batch.cipher.passed
+        if let failure = batch.failure { throw failure }
     }
 }

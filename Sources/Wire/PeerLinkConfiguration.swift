@@ -18,6 +18,16 @@ package struct PeerLinkConfiguration: Sendable {
     package var packetLimit = 1_200
     /// The key of the ring that a handshake is begun with, when it is not the first.
     var dialKey: ClusterKey?
+    /// Ciphers of links that this node uses, best first; one at least.
+    package var ciphers = RecordAlgorithm.available
+    /// Bytes a second of content that all links together send at most, pulls and prefetches; nil is no limit.
+    ///
+    /// Control is never held back.
+    package var bulkRateMax: Int?
+    /// Streams of content that are served at once; more wait their turn, those that block a step first.
+    package var servedBulkMax = WireLimits.servedBulkMax
+    /// Whether records are sealed and opened on threads of their own, beside the loop's.
+    package var usesCipherThreads = WireLimits.usesCipherThreads
 
     package init(
         bind: PeerAddress, identity: NodeIdentity, bootID: UInt64, keys: ClusterKeyRing,

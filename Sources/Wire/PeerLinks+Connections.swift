@@ -2,12 +2,11 @@ internal import ClusterModel
 internal import Logging
 internal import UVLoop
 
-/// Links: how they begin, move bytes and end.
+/// Links: how they begin and end.
 extension PeerLinks {
     func accepted(_ basket: ConnectionBasket) {
         guard let connection = basket.take() else { return }
-        let pending = links.values.count { $0.peer == nil && !$0.isDialer }
-        guard !stopped, pending < WireLimits.pendingHandshakesMax, links.count < WireLimits.linksMax,
+        guard !stopped, makeRoomForStranger(), links.count < WireLimits.linksMax,
             let remote = try? connection.remoteAddress()
         else {
             counted.handshakesRefused += 1
@@ -15,12 +14,26 @@ extension PeerLinks {
         }
         do {
             let machine = try LinkMachine(
-                role: .listener, configuration: handshakeConfiguration(for: PeerAddress(remote)))
+                role: .listener, configuration: handshakeConfiguration(for: PeerAddress(remote)), pool: pool)
             let link = add(connection, machine, address: PeerAddress(remote), isDialer: false)
             startReading(link)
         } catch {
             logger.error("cannot accept peers", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// Whether one more connection may try to prove itself: of too many, the oldest goes, once it had its chance.
+    ///
+    /// So connections that say nothing cannot keep others out.
+    private func makeRoomForStranger() -> Bool {
+        let pending = links.values.filter { $0.peer == nil && !$0.isDialer }
+        guard pending.count >= WireLimits.pendingHandshakesMax else { return true }
+        guard let oldest = pending.min(by: { $0.number < $1.number }),
+            oldest.started.duration(to: now) >= WireLimits.patienceWithStrangers
+        else { return false }
+        counted.handshakesTimedOut += 1
+        over(oldest, "others wait for their handshake")
+        return true
     }
 
     /// Starts a link to `address`; `dialWaiters` are woken when it is established or over.
@@ -31,7 +44,8 @@ extension PeerLinks {
         var started: Link?
         do {
             let connection = try TCPConnection(loop: loop)
-            let machine = try LinkMachine(role: .dialer, configuration: handshakeConfiguration(for: address))
+            let machine = try LinkMachine(
+                role: .dialer, configuration: handshakeConfiguration(for: address), pool: pool)
             let link = add(connection, machine, address: address, isDialer: true)
             started = link
             linkOfAddress[address] = link.number
@@ -65,47 +79,8 @@ extension PeerLinks {
         pump(link)
     }
 
-    private func startReading(_ link: Link) {
-        link.connection?.preferLatency(unsentBytesMax: Int32(WireLimits.unsentBytesMax))
-        let number = link.number
-        do {
-            try link.connection?.startReading { [weak self] event in
-                self?.assumeIsolated { $0.read(number, event) }
-            }
-        } catch {
-            over(link, error.description)
-        }
-    }
-
-    private func read(_ number: UInt64, _ event: TCPConnection.ReadEvent) {
-        guard let link = links[number] else { return }
-        switch event {
-        case .bytes(let bytes): received(bytes, on: link)
-        case .end: over(link, "the peer closed the connection")
-        case .failed(let error): over(link, error.description)
-        }
-    }
-
-    private func received(_ bytes: [UInt8], on link: Link) {
-        link.lastHeard = now
-        link.isPingPending = false
-        do {
-            for event in try link.machine.receive(bytes) {
-                guard link.failure == nil else { return }
-                handle(event, on: link)
-            }
-            pump(link)
-        } catch let fault as Handshake.Fault {
-            if !link.isDialer { warnOfWrongKey(link.address.host, "a connection") }
-            let reason = fault == .wrongKey ? "it does not have this cluster's key" : "it did not prove its identity"
-            fail(link, .handshakeFailed(address: link.address, reason: reason))
-        } catch {
-            over(link, "\(error)")
-        }
-    }
-
     /// Ends a link with the error that fits how far it had come.
-    private func over(_ link: Link, _ reason: String) {
+    func over(_ link: Link, _ reason: String) {
         if let peer = link.peer {
             fail(link, .linkBroken(peer: peer, reason: reason))
         } else {
@@ -113,7 +88,26 @@ extension PeerLinks {
         }
     }
 
-    private func handle(_ event: LinkMachine.Event, on link: Link) {
+    /// Ends a link over what the peer sent, and counts what it was.
+    func over(_ link: Link, fault: any Error) {
+        switch fault {
+        case let fault as Handshake.Fault:
+            if fault == .wrongKey {
+                counted.handshakesWithWrongKey += 1
+                if !link.isDialer { warnOfWrongKey(link.address.host, "a connection") }
+            }
+            fail(link, .handshakeFailed(address: link.address, reason: fault.description))
+        case let fault as LinkFault:
+            if fault == .damaged { counted.linksDamaged += 1 } else { counted.linksViolated += 1 }
+            logger.warning(
+                "peer link closed: \(fault)",
+                metadata: ["address": "\(link.address)", "peer": "\(link.peer.map { "\($0)" } ?? "?")"])
+            over(link, fault.description)
+        default: over(link, "\(fault)")
+        }
+    }
+
+    func handle(_ event: LinkMachine.Event, on link: Link) {
         switch event {
         case .established(let peer, let bootID): established(link, peer, bootID)
         case .stream(let event): handle(event, on: link)
@@ -146,30 +140,6 @@ extension PeerLinks {
         for waiter in dialWaiters.removeValue(forKey: link.number) ?? [] { waiter.resume() }
     }
 
-    /// Seals and writes what is due, as long as the kernel takes it.
-    func pump(_ link: Link) {
-        guard link.failure == nil else { return }
-        let number = link.number
-        do {
-            while let pending = link.connection?.pendingWriteBytes, pending < WireLimits.unsentBytesMax {
-                let (bytes, events) = try link.machine.takeOutput()
-                for event in events { handle(event, on: link) }
-                guard !bytes.isEmpty else { return }
-                try link.connection?.write(bytes) { [weak self] error in
-                    self?.assumeIsolated { $0.written(number, error) }
-                }
-            }
-        } catch {
-            over(link, "\(error)")
-        }
-    }
-
-    private func written(_ number: UInt64, _ error: UVError?) {
-        guard let link = links[number] else { return }
-        if let error { return over(link, error.description) }
-        pump(link)
-    }
-
     /// Ends a link: closes the connection, breaks its streams, wakes everybody who waits for it.
     ///
     /// Harmless when over.
@@ -177,6 +147,7 @@ extension PeerLinks {
         guard link.failure == nil else { return }
         link.failure = error
         link.connection = nil
+        remember(link)
         links[link.number] = nil
         if link.peer == nil { counted.handshakesFailed += 1 }
         if let peer = link.peer, linkOfPeer[peer] == link.number {
@@ -188,54 +159,5 @@ extension PeerLinks {
         wakeDialers(of: link)
         if links.isEmpty { stopTicking() }
         logger.debug("peer link over", metadata: ["peer": "\(link.address)", "reason": "\(error)"])
-    }
-
-    /// Looks at all links: handshakes and silence that last too long, links that nobody uses.
-    func tick() {
-        let now = now
-        let times = configuration.times
-        for link in Array(links.values) {
-            guard link.peer != nil else {
-                if link.started.duration(to: now) >= times.handshake {
-                    over(link, "no handshake within \(times.handshake)")
-                }
-                continue
-            }
-            let silence = link.lastHeard.duration(to: now)
-            if link.isPingPending, silence >= times.silence {
-                over(link, "no answer for \(times.silence)")
-            } else if silence >= times.ping, !link.isPingPending {
-                link.isPingPending = true
-                link.machine.streams.ping(link.number)
-                pump(link)
-            }
-            leaveIfIdle(link, now)
-        }
-    }
-
-    private func leaveIfIdle(_ link: Link, _ now: ContinuousClock.Instant) {
-        guard link.failure == nil, let peer = link.peer, let since = link.idleSince else { return }
-        let isSuperseded = linkOfPeer[peer] != link.number
-        let limit = isSuperseded ? configuration.times.silence : configuration.times.idle
-        guard since.duration(to: now) >= limit else { return }
-        if !link.isLeaving {
-            link.isLeaving = true
-            link.idleSince = now
-            link.machine.streams.goAway()
-            pump(link)
-        } else {
-            // Asked already; the peer has no streams to keep it for.
-            fail(link, .linkBroken(peer: peer, reason: "idle"))
-        }
-    }
-
-    /// The peer opens no more streams here: without streams there is nothing to keep the link for.
-    func peerLeaves(_ link: Link) {
-        link.isLeaving = true
-        if let peer = link.peer, linkOfPeer[peer] == link.number {
-            linkOfPeer[peer] = links.values.filter { $0.peer == peer && $0.isUsable }.map(\.number).min()
-        }
-        guard link.handles.isEmpty, let peer = link.peer else { return }
-        fail(link, .linkBroken(peer: peer, reason: "idle"))
     }
 }

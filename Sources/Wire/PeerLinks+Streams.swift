@@ -4,10 +4,10 @@ package import ClusterModel
 extension PeerLinks {
     /// Opens a stream for `service` on the link to a node, which is dialed when there is none.
     ///
-    /// `expecting` is the node that must answer; nil takes whoever is at the address and has the cluster key. Throws
+    /// `priority` holds for both directions. `expecting` is the node that must answer; nil takes whoever is at the address and has the cluster key. Throws
     /// `WireError` or `CancellationError`.
     package func open(
-        _ service: String, to address: PeerAddress, expecting: PeerID?
+        _ service: String, to address: PeerAddress, expecting: PeerID?, priority: StreamPriority = .control
     ) async throws -> any PeerStream {
         guard (1...WireLimits.serviceNameBytesMax).contains(service.utf8.count) else {
             throw WireError.serviceNameTooLong(service)
@@ -20,11 +20,11 @@ extension PeerLinks {
             throw WireError.unexpectedPeer(address: address, expected: expecting, found: peer)
         }
         guard link.failure == nil else { throw link.failure ?? .stopped }
-        guard let id = try? link.machine.streams.open(service: service) else {
+        guard let id = try? link.machine.streams.open(service: service, priority: priority) else {
             throw WireError.tooManyStreams(peer: peer, streamsMax: WireLimits.streamsMax)
         }
         counted.count(service: service) { $0.streamsOpened += 1 }
-        let stream = register(id, on: link, service: service)
+        let stream = register(id, on: link, service: service, priority).stream
         pump(link)
         return stream
     }
@@ -48,17 +48,19 @@ extension PeerLinks {
         return kept
     }
 
-    private func register(_ id: UInt32, on link: Link, service: String) -> LinkStream {
+    private func register(
+        _ id: UInt32, on link: Link, service: String, _ priority: StreamPriority
+    ) -> (stream: LinkStream, handle: UInt64) {
         let handle = nextNumber()
-        streams[handle] = StreamEntry(link: link, id: id, service: service)
+        streams[handle] = StreamEntry(link: link, id: id, service: service, priority: priority)
         link.handles[id] = handle
         link.idleSince = nil
-        return LinkStream(links: self, handle: handle)
+        return (LinkStream(links: self, handle: handle), handle)
     }
 
     func handle(_ event: StreamMultiplexer.Event, on link: Link) {
         switch event {
-        case .opened(let id, let service): serve(id, service, on: link)
+        case .opened(let id, let service, let priority): accept(id, service, priority, on: link)
         case .readable(let id): link.handles[id].map { streams[$0]?.wakeReader() }
         case .writable(let id): link.handles[id].map { streams[$0]?.wakeWriters() }
         case .pinged, .ponged: break  // `pump` sends the pong; hearing anything is proof of life.
@@ -66,19 +68,38 @@ extension PeerLinks {
         }
     }
 
-    private func serve(_ id: UInt32, _ service: String, on link: Link) {
-        guard let handler, let peer = link.peer, !stopped else {
+    /// Serves a stream that a peer opened, or lets it wait for its turn.
+    private func accept(_ id: UInt32, _ service: String, _ priority: StreamPriority, on link: Link) {
+        guard handler != nil, let peer = link.peer, !stopped else {
             link.machine.streams.reset(id)
             return
         }
         counted.count(service: service) { $0.streamsAccepted += 1 }
-        let stream = register(id, on: link, service: service)
+        let (stream, handle) = register(id, on: link, service: service, priority)
+        let accepted = UnservedStream(service: service, priority: priority, peer: peer, stream: stream)
+        if slots.admit(handle, priority) {
+            serve(accepted)
+        } else {
+            counted.servesDelayed += 1
+            unserved[handle] = accepted
+        }
+    }
+
+    private func serve(_ accepted: consuming UnservedStream) {
+        guard let handler, !stopped else { return }
+        let (service, priority, peer, stream) = (accepted.service, accepted.priority, accepted.peer, accepted.stream)
         let number = nextNumber()
         // A task of its own: the loop cannot wait for a handler, and nobody else awaits it. `stop` does.
         serving[number] = Task {
             await Self.run(handler, service, peer, stream)
             self.serving[number] = nil
+            self.served(priority)
         }
+    }
+
+    private func served(_ priority: StreamPriority) {
+        guard let handle = slots.released(priority), let next = unserved.removeValue(forKey: handle) else { return }
+        serve(next)
     }
 
     /// Off the loop's thread; lets go of the stream as it returns.

@@ -33,6 +33,18 @@ package actor PeerLinks {
     var ticker: LoopTimer?
     /// Of whoever drives a protocol on this thread.
     var wakeTimer: LoopTimer?
+    /// Memory that bytes of links pass through.
+    let pool = BlockPool()
+    /// What bulk of all links may pass; nil is no limit.
+    var limiter: TokenBucket?
+    var limitTimer: LoopTimer?
+    var isWaitingForAllowance = false
+    /// The link that was the last to send before the limit was reached.
+    var lastLimited: UInt64 = 0
+    /// Which streams of peers are served now.
+    var slots: ServingSlots
+    /// Streams of peers that wait to be served.
+    var unserved: [UInt64: UnservedStream] = [:]
     var seal: DatagramSeal
     var replays = ReplayGuard()
     var warnings = CauseLog<Warning>()
@@ -68,6 +80,8 @@ package actor PeerLinks {
         self.configuration = configuration
         self.logger = logger
         own = PeerID(rawValue: configuration.identity.id)
+        limiter = configuration.bulkRateMax.map { TokenBucket(rate: $0, now: .now) }
+        slots = ServingSlots(bulkMax: configuration.servedBulkMax)
         seal = try DatagramSeal(
             keys: configuration.keys, clusterName: configuration.clusterName, node: configuration.identity.id,
             bootID: configuration.bootID)
@@ -91,6 +105,7 @@ package actor PeerLinks {
         do {
             let bound = try bindBoth()
             ticker = try LoopTimer(loop: loop) { [weak self] in self?.assumeIsolated { $0.tick() } }
+            limitTimer = try LoopTimer(loop: loop) { [weak self] in self?.assumeIsolated { $0.allowanceIsBack() } }
             return bound
         } catch {
             throw WireError.bind(address: configuration.bind, reason: error.description)
@@ -145,6 +160,8 @@ package actor PeerLinks {
         ticker = nil
         wakeTimer = nil
         datagramHandler = nil
+        limitTimer = nil
+        unserved = [:]
         inbox.finish()
         otherKeyFeed.finish()
         let tasks = Array(serving.values)
@@ -157,6 +174,7 @@ package actor PeerLinks {
     /// What was sent and received so far.
     package func counters() -> LinkCounters {
         var counters = counted
+        for link in links.values { count(link, in: &counters) }
         counters.links = linkOfPeer.count
         counters.openStreams = streams.count
         return counters

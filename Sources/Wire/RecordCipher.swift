@@ -1,57 +1,66 @@
 internal import Sodium
 
-/// One direction of a link: seals or opens records with a counter as nonce, and takes the next key by bytes.
+/// One direction of a link: seals or opens records with a counter as nonce, and takes the next key by bytes and by
+/// records.
 ///
-/// A record is a length (2 bytes, of the ciphertext) and the ciphertext; the length is authenticated.
+/// A record is the length of its ciphertext (4 bytes, which are authenticated) and the ciphertext.
 struct RecordCipher {
-    static let lengthBytes = 2
-    /// Longest plaintext of a record.
-    static let plaintextBytesMax = WireLimits.recordBytesMax - SealingKey.tagBytes
+    static let lengthBytes = 4
+    /// What a record is longer than its text.
+    static let overhead = lengthBytes + RecordKey.tagBytes
+    /// Lengths that a record can announce: a record without text says nothing.
+    static let ciphertextBytes = RecordKey.tagBytes + 1...WireLimits.recordTextBytesMax + RecordKey.tagBytes
 
-    private var key: SealingKey
+    private var key: RecordKey
     private var counter: UInt64 = 0
     private var bytesUnderKey = 0
     private let rekeyBytes: Int
+    private let rekeyRecords: UInt64
+    /// What has passed since the link's start.
+    private(set) var passed = LinkReport.Direction()
 
-    init(key: SealingKey, rekeyBytes: Int = WireLimits.rekeyBytes) {
+    init(
+        key: RecordKey, rekeyBytes: Int = WireLimits.rekeyBytes, rekeyRecords: UInt64 = WireLimits.rekeyRecords
+    ) {
         self.key = key
         self.rekeyBytes = rekeyBytes
+        self.rekeyRecords = rekeyRecords
     }
 
-    /// Seals what `record` holds after its first `lengthBytes` bytes, which are reserved for the length.
-    mutating func seal(record: inout [UInt8]) throws {
-        let plain = record.count - Self.lengthBytes
-        precondition((0...Self.plaintextBytesMax).contains(plain), "record of \(plain) bytes")
-        let sealed = plain + SealingKey.tagBytes
-        record[0] = UInt8(sealed >> 8)
-        record[1] = UInt8(sealed & 255)
-        record.append(contentsOf: repeatElement(0, count: SealingKey.tagBytes))
+    var algorithm: RecordAlgorithm { key.algorithm }
+
+    /// Seals a record in place: `textBytes` bytes after room for the length, before room for the tag.
+    mutating func seal(_ record: UnsafeMutablePointer<UInt8>, textBytes: Int) throws {
+        precondition((1...WireLimits.recordTextBytesMax).contains(textBytes), "record of \(textBytes) bytes")
+        let sealed = UInt32(textBytes + RecordKey.tagBytes)
+        for index in 0..<Self.lengthBytes {
+            record[index] = UInt8(truncatingIfNeeded: sealed >> UInt32((Self.lengthBytes - 1 - index) * 8))
+        }
         key.seal(
-            &record, range: Self.lengthBytes..<Self.lengthBytes + plain, nonce: nonce(),
-            authenticating: [record[0], record[1]])
-        try advance(by: plain)
+            record + Self.lengthBytes, count: textBytes, counter: counter, header: record,
+            headerCount: Self.lengthBytes)
+        try advance(by: textBytes)
     }
 
-    /// Opens `buffer[range]`, a record without its length, in place; nil when it is not the next record of this link.
-    mutating func open(_ buffer: inout [UInt8], range: Range<Int>) throws -> Range<Int>? {
-        let header = [UInt8(range.count >> 8), UInt8(range.count & 255)]
-        guard let plain = key.open(&buffer, range: range, nonce: nonce(), authenticating: header) else { return nil }
-        try advance(by: plain.count)
-        return plain
-    }
-
-    private func nonce() -> [UInt8] {
-        var nonce = [UInt8](repeating: 0, count: SealingKey.nonceBytes - 8)
-        nonce.append(number: counter)
-        return nonce
+    /// Opens a record in place; false when it is not the next one of this link.
+    mutating func open(_ record: UnsafeMutablePointer<UInt8>, textBytes: Int) throws -> Bool {
+        let isNext = key.open(
+            record + Self.lengthBytes, count: textBytes, counter: counter, header: record,
+            headerCount: Self.lengthBytes)
+        guard isNext else { return false }
+        try advance(by: textBytes)
+        return true
     }
 
     private mutating func advance(by bytes: Int) throws {
         counter += 1
         bytesUnderKey += bytes
-        guard bytesUnderKey >= rekeyBytes else { return }
+        passed.records += 1
+        passed.bytes += UInt64(bytes + Self.overhead)
+        guard bytesUnderKey >= rekeyBytes || counter >= rekeyRecords else { return }
         key = try key.next(label: Array("peerbuild rekey".utf8))
         counter = 0
         bytesUnderKey = 0
+        passed.rekeys += 1
     }
 }

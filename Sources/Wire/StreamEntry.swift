@@ -1,3 +1,5 @@
+internal import ClusterModel
+
 /// A stream of this node: which link it is on, and the tasks that wait for it.
 ///
 /// Lives on the loop's thread.
@@ -6,6 +8,7 @@ struct StreamEntry {
     /// The stream's number on the link.
     let id: UInt32
     let service: String
+    let priority: StreamPriority
     var reader: (ticket: UInt64, continuation: CheckedContinuation<Void, any Error>)?
     var writers: [(ticket: UInt64, continuation: CheckedContinuation<Void, any Error>)] = []
 

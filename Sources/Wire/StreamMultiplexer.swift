@@ -4,10 +4,11 @@ internal import ClusterModel
 ///
 /// No socket, no clock, no cipher.
 ///
-/// Invariant: for each stream, what is buffered inbound costs at most `WireLimits.windowBytes`.
+/// Invariants: for each stream, what is buffered inbound costs at most `WireLimits.windowBytes`; for the link, at most
+/// `WireLimits.linkBufferBytes` and one frame.
 struct StreamMultiplexer {
     enum Event: Equatable {
-        case opened(stream: UInt32, service: String)
+        case opened(stream: UInt32, service: String, priority: StreamPriority)
         /// A message, the end or a reset can be taken.
         case readable(stream: UInt32)
         /// There is room for more, or the stream is over.
@@ -29,18 +30,30 @@ struct StreamMultiplexer {
         case tooMany
     }
 
+    /// A frame without turns and credit, which goes before all data.
+    struct ControlFrame {
+        let type: FrameType
+        let stream: UInt32
+        let data: [UInt8]
+    }
+
     /// Streams opened here have this parity: the dialer's are odd.
-    private let ownParity: UInt32
-    private var streams: [UInt32: MuxStream] = [:]
-    private var nextOwn: UInt32
-    private var lastPeer: UInt32 = 0
-    private var ownCount = 0
-    private var control = Fifo<[UInt8]>()
-    private var owedCredits = Fifo<UInt32>()
-    private var turns = Fifo<UInt32>()
+    let ownParity: UInt32
+    var streams: [UInt32: MuxStream] = [:]
+    var nextOwn: UInt32
+    var lastPeer: UInt32 = 0
+    var ownCount = 0
+    var control = Fifo<ControlFrame>()
+    var owedCredits = Fifo<UInt32>()
+    var turns = TurnQueues()
     /// The newest ping that waits for its pong: one answer is enough.
-    private var owedPong: [UInt8]?
-    private var owedResets = 0
+    var owedPong: [UInt8]?
+    var owedResets = 0
+    /// What all streams hold for their readers.
+    private(set) var held = 0
+    /// Bytes of messages that were framed and received.
+    var sentBytes: [StreamPriority: UInt64] = [:]
+    var receivedBytes: [StreamPriority: UInt64] = [:]
 
     init(isDialer: Bool) {
         ownParity = isDialer ? 1 : 0
@@ -56,13 +69,13 @@ struct StreamMultiplexer {
 
     // MARK: Orders of this side
 
-    mutating func open(service: String) throws(OpenFault) -> UInt32 {
+    mutating func open(service: String, priority: StreamPriority = .control) throws(OpenFault) -> UInt32 {
         guard ownCount < WireLimits.streamsMax, nextOwn < UInt32.max - 2 else { throw .tooMany }
         let id = nextOwn
         nextOwn += 2
         ownCount += 1
-        streams[id] = MuxStream(service: service)
-        enqueueControl(.open, stream: id, data: Array(service.utf8))
+        streams[id] = MuxStream(service: service, priority: priority)
+        enqueueControl(.open, stream: id, data: [priority.rawValue] + Array(service.utf8))
         return id
     }
 
@@ -99,12 +112,12 @@ struct StreamMultiplexer {
 
     /// The stream's user has let go of it: what it has sent still goes out, what comes is dropped.
     mutating func abandon(_ id: UInt32) {
-        guard var stream = streams[id] else { return }
+        guard let stream = streams[id] else { return }
         guard stream.isFinishing, !stream.isReset, !stream.isFinishSent else { return reset(id) }
-        stream.isAbandoned = true
-        stream.messages = Fifo()
-        stream.partial = []
-        streams[id] = stream
+        change(id) {
+            $0.isAbandoned = true
+            $0.dropReceived()
+        }
     }
 
     /// The next message for the stream's reader.
@@ -114,6 +127,8 @@ struct StreamMultiplexer {
             if stream.isPeerFinished { return .end }
             return stream.isReset ? .reset : .nothingYet
         }
+        streams[id]?.messagesCost -= next.cost
+        held -= next.cost
         owe(next.cost, id)
         return .message(next.bytes)
     }
@@ -135,212 +150,51 @@ struct StreamMultiplexer {
 
     mutating func goAway() { enqueueControl(.goAway, stream: 0) }
 
-    // MARK: Frames out
+    // MARK: For the parts of this type
 
-    /// Appends frames to `record` until it holds `bytesMax` bytes or nothing is due: control first, then streams in turn.
-    mutating func fill(_ record: inout [UInt8], bytesMax: Int) -> [Event] {
-        fillControl(&record, bytesMax: bytesMax)
-        var events: [Event] = []
-        let dataFrameMax = FrameCodec.headerBytes + WireLimits.frameDataBytesMax
-        while record.count + dataFrameMax <= bytesMax, let id = turns.popFirst() {
-            guard var stream = streams.removeValue(forKey: id) else { continue }
-            stream.isInTurn = false
-            let hadRoom = stream.queuedBytes < WireLimits.sendBufferBytes
-            appendFrame(of: &stream, id, to: &record)
-            if !hadRoom, stream.queuedBytes < WireLimits.sendBufferBytes { events.append(.writable(stream: id)) }
-            giveTurn(&stream, id)
-            streams[id] = stream
-            finishIfAbandoned(id)
-        }
-        return events
+    /// Changes a stream, and keeps the sum of what is held.
+    mutating func change(_ id: UInt32, _ body: (inout MuxStream) -> Void) {
+        guard var stream = streams.removeValue(forKey: id) else { return }
+        held -= stream.held
+        body(&stream)
+        held += stream.held
+        streams[id] = stream
     }
 
-    private mutating func fillControl(_ record: inout [UInt8], bytesMax: Int) {
-        if let pong = owedPong {
-            FrameCodec.append(.pong, stream: 0, data: pong[...], to: &record)
-            owedPong = nil
-        }
-        while let frame = control.first, record.count + frame.count <= bytesMax {
-            if frame[0] == FrameType.reset.rawValue { owedResets -= 1 }
-            record += frame
-            _ = control.popFirst()
-        }
-        while record.count + FrameCodec.headerBytes + 4 <= bytesMax, let id = owedCredits.popFirst() {
-            guard let owed = streams[id]?.owedCredit else { continue }
-            streams[id]?.owedCredit = 0
-            streams[id]?.isCreditPending = false
-            streams[id]?.receiveCredit += owed
-            var data: [UInt8] = []
-            data.append(number: UInt32(owed))
-            FrameCodec.append(.credit, stream: id, data: data[...], to: &record)
-        }
-    }
+    /// The stream holds so much more for its reader.
+    mutating func hold(_ difference: Int) { held += difference }
 
-    private func appendFrame(of stream: inout MuxStream, _ id: UInt32, to record: inout [UInt8]) {
-        if let bytes = stream.nextDataBytes, let message = stream.queue.first {
-            let end = stream.framed + bytes
-            let isLast = end == message.count
-            FrameCodec.append(isLast ? .dataEnd : .data, stream: id, data: message[stream.framed..<end], to: &record)
-            stream.framed = isLast ? 0 : end
-            stream.queuedBytes -= bytes
-            stream.sendCredit -= bytes + WireLimits.frameCost
-            if isLast { _ = stream.queue.popFirst() }
-        } else if stream.isFinishDue {
-            FrameCodec.append(.finish, stream: id, to: &record)
-            stream.isFinishSent = true
-        }
-    }
-
-    private mutating func finishIfAbandoned(_ id: UInt32) {
-        guard let stream = streams[id], stream.isAbandoned, stream.isFinishSent else { return }
-        if !stream.isPeerFinished { enqueueControl(.reset, stream: id) }
-        remove(id)
-    }
-
-    private mutating func giveTurn(_ stream: inout MuxStream, _ id: UInt32) {
+    mutating func giveTurn(_ stream: inout MuxStream, _ id: UInt32) {
         guard !stream.isInTurn, stream.canSendFrame else { return }
         stream.isInTurn = true
-        turns.append(id)
+        turns.append(id, stream.priority)
     }
 
-    private mutating func enqueueControl(_ type: FrameType, stream: UInt32, data: [UInt8] = []) {
-        var frame: [UInt8] = []
-        FrameCodec.append(type, stream: stream, data: data[...], to: &frame)
-        control.append(frame)
+    mutating func enqueueControl(_ type: FrameType, stream: UInt32, data: [UInt8] = []) {
+        control.append(ControlFrame(type: type, stream: stream, data: data))
         if type == .reset { owedResets += 1 }
     }
 
-    // MARK: Frames in
-
-    /// Takes the frames of an opened record, `buffer[range]`.
-    mutating func receive(_ buffer: [UInt8], in range: Range<Int>) throws(LinkFault) -> [Event] {
-        var reader = ByteReader(buffer, in: range)
-        var events: [Event] = []
-        while reader.remaining > 0 {
-            guard let code = reader.number(UInt8.self), let id = reader.number(UInt32.self),
-                let length = reader.number(UInt16.self), let data = reader.take(Int(length))
-            else { throw .violation("a frame is cut off") }
-            guard let type = FrameType(rawValue: code) else { throw .violation("frame type \(code)") }
-            events += try receive(type, id, data)
-        }
-        return events
-    }
-
-    private mutating func receive(
-        _ type: FrameType, _ id: UInt32, _ data: ArraySlice<UInt8>
-    ) throws(LinkFault) -> [Event] {
-        switch type {
-        case .open: return try peerOpened(id, data)
-        case .data, .dataEnd: return try dataReceived(id, data, isLast: type == .dataEnd)
-        case .finish: return try peerFinished(id)
-        case .reset:
-            try checkKnown(id)
-            return ended(id)
-        case .credit: return try creditReceived(id, data)
-        case .ping:
-            guard data.count == 8 else { throw .violation("ping of \(data.count) bytes") }
-            owedPong = Array(data)
-            return [.pinged]
-        case .pong: return [.ponged]
-        case .goAway: return [.goAway]
-        }
-    }
-
-    private mutating func peerOpened(_ id: UInt32, _ data: ArraySlice<UInt8>) throws(LinkFault) -> [Event] {
-        guard id % 2 != ownParity, id > lastPeer else { throw .violation("stream \(id) opened after \(lastPeer)") }
-        guard (1...WireLimits.serviceNameBytesMax).contains(data.count),
-            let service = String(validating: data, as: UTF8.self)
-        else { throw .violation("service name of \(data.count) bytes") }
-        lastPeer = id
-        // Twice the opener's bound: here a stream lasts until it is read, there until it is sent.
-        guard streams.count - ownCount < WireLimits.streamsMax * 2 else {
-            guard owedResets < WireLimits.owedResetsMax else { throw .violation("too many streams opened") }
-            enqueueControl(.reset, stream: id)
-            return []
-        }
-        streams[id] = MuxStream(service: service)
-        return [.opened(stream: id, service: service)]
-    }
-
-    private mutating func dataReceived(
-        _ id: UInt32, _ data: ArraySlice<UInt8>, isLast: Bool
-    ) throws(LinkFault) -> [Event] {
-        guard var stream = streams.removeValue(forKey: id) else {
-            try checkKnown(id)
-            return []  // Sent before the peer knew of the reset.
-        }
-        defer { streams[id] = stream }
-        guard !stream.isPeerFinished else { throw .violation("data after the end of stream \(id)") }
-        let cost = data.count + WireLimits.frameCost
-        guard data.count <= WireLimits.frameDataBytesMax, cost <= stream.receiveCredit else {
-            throw .violation("stream \(id) sent beyond its window")
-        }
-        stream.receiveCredit -= cost
-        guard !stream.isAbandoned, !stream.isReset else { return [] }
-        guard stream.partial.count + data.count <= PeerStreamLimits.messageBytesMax else {
-            throw .violation("message longer than \(PeerStreamLimits.messageBytesMax) bytes")
-        }
-        stream.partial += data
-        stream.partialCost += cost
-        guard isLast else { return [] }
-        stream.messages.append((stream.partial, stream.partialCost))
-        stream.partial = []
-        stream.partialCost = 0
-        return [.readable(stream: id)]
-    }
-
-    private mutating func peerFinished(_ id: UInt32) throws(LinkFault) -> [Event] {
-        guard let stream = streams[id] else {
-            try checkKnown(id)
-            return []
-        }
-        guard stream.partial.isEmpty, !stream.isPeerFinished else {
-            throw .violation("stream \(id) ends inside a message")
-        }
-        streams[id]?.isPeerFinished = true
-        return [.readable(stream: id)]
-    }
-
-    private mutating func creditReceived(_ id: UInt32, _ data: ArraySlice<UInt8>) throws(LinkFault) -> [Event] {
-        var reader = ByteReader(Array(data))
-        guard data.count == 4, let credit = reader.number(UInt32.self) else { throw .violation("credit frame") }
-        guard var stream = streams.removeValue(forKey: id) else {
-            try checkKnown(id)
-            return []
-        }
-        defer { streams[id] = stream }
-        stream.sendCredit += Int(credit)
-        guard stream.sendCredit <= WireLimits.windowBytes else { throw .violation("credit beyond the window") }
-        giveTurn(&stream, id)
-        return []
-    }
-
-    private func checkKnown(_ id: UInt32) throws(LinkFault) {
-        let isKnown = id != 0 && (id % 2 == ownParity ? id < nextOwn : id <= lastPeer)
-        guard isKnown else { throw .violation("stream \(id) was never opened") }
-    }
-
-    // MARK: Ends
-
     /// Marks a stream as reset; what was received up to the peer's end can still be read.
-    private mutating func ended(_ id: UInt32) -> [Event] {
-        guard var stream = streams[id], !stream.isReset else { return [] }
+    mutating func ended(_ id: UInt32) -> [Event] {
+        guard let stream = streams[id], !stream.isReset else { return [] }
         if stream.isAbandoned {
             remove(id)
             return []
         }
-        stream.isReset = true
-        stream.queue = Fifo()
-        stream.queuedBytes = 0
-        stream.partial = []
-        if !stream.isPeerFinished { stream.messages = Fifo() }
-        streams[id] = stream
+        change(id) {
+            $0.isReset = true
+            $0.queue = Fifo()
+            $0.queuedBytes = 0
+            if $0.isPeerFinished { $0.dropPartial() } else { $0.dropReceived() }
+        }
         return [.readable(stream: id), .writable(stream: id)]
     }
 
     /// Removes a stream that its user need not see any more.
-    private mutating func remove(_ id: UInt32) {
-        guard streams.removeValue(forKey: id) != nil else { return }
+    mutating func remove(_ id: UInt32) {
+        guard let stream = streams.removeValue(forKey: id) else { return }
+        held -= stream.held
         if id % 2 == ownParity { ownCount -= 1 }
     }
 

@@ -37,7 +37,8 @@ package enum WireError: Error, Hashable, Sendable, CustomStringConvertible {
         case .unreachable(let address, let reason):
             "peer \(address) cannot be reached: \(reason); check that a node runs there and that TCP gets through"
         case .handshakeFailed(let address, let reason):
-            "handshake with \(address) failed: \(reason); check that both nodes have the same cluster key and cluster name"
+            "handshake with \(address) failed: \(reason); check that both nodes have the same cluster key, cluster "
+                + "name and version"
         case .unexpectedPeer(let address, let expected, let found):
             "\(address) is node \(found), not \(expected); its address has moved to another node"
         case .linkBroken(let peer, let reason):

@@ -38,7 +38,10 @@ package final class DockerRegistry: Sendable {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/docker-registry")
         process.arguments = ["serve", directory + "/config.yml"]
-        process.standardOutput = FileHandle.nullDevice
+        // Its access log, one line a request.
+        let log = directory + "/access.log"
+        _ = FileManager.default.createFile(atPath: log, contents: nil)
+        process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: log))
         process.standardError = FileHandle.nullDevice
         try process.run()
         let registry = DockerRegistry(host: "127.0.0.1:\(port)", directory: directory, process: process)
@@ -55,10 +58,27 @@ package final class DockerRegistry: Sendable {
         self.process = process
     }
 
-    /// Ends the registry and removes its storage.
-    package func stop() {
+    /// How often each blob was read, by the registry's own access log; the last lines may come a moment late.
+    package func blobReads() throws -> [String: Int] {
+        let log = try String(contentsOfFile: directory + "/access.log", encoding: .utf8)
+        var reads: [String: Int] = [:]
+        for line in log.split(separator: "\n") where line.contains("\"GET ") && line.contains("\" 200 ") {
+            guard let place = line.range(of: "/blobs/sha256:") else { continue }
+            reads[String(line[place.upperBound...].prefix(64)), default: 0] += 1
+        }
+        return reads
+    }
+
+    /// Ends the registry and keeps its storage and its log.
+    package func halt() {
+        guard process.isRunning else { return }
         process.terminate()
         process.waitUntilExit()
+    }
+
+    /// Ends the registry and removes its storage.
+    package func stop() {
+        halt()
         try? FileManager.default.removeItem(atPath: directory)
     }
 

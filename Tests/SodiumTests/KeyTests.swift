@@ -124,3 +124,65 @@ final class ScratchDirectory {
         #expect(try left.exchange(with: [1, 2, 3]) == nil)
     }
 }
+
+@Suite struct `Record keys` {
+    @Test(arguments: RecordAlgorithm.available)
+    func `open what they sealed, and nothing that was changed`(_ algorithm: RecordAlgorithm) throws {
+        let key = try RecordKey(try .random(count: RecordKey.keyBytes), algorithm: algorithm)
+        for count in [0, 1, 15, 16, 17, 127, 128, 129, 70_000] {
+            let text = RandomBytes.make(count)
+            var sealed = text + [UInt8](repeating: 0, count: RecordKey.tagBytes)
+            let header: [UInt8] = [1, 2, 3, 4]
+            Self.seal(&sealed, count, key, counter: 7, header)
+            #expect(count < 16 || Array(sealed.prefix(count)) != text)
+            var opened = sealed
+            #expect(Self.open(&opened, count, key, counter: 7, header))
+            #expect(Array(opened.prefix(count)) == text)
+            let next = try key.next(label: [1])
+            for place in stride(from: 0, to: sealed.count, by: max(1, sealed.count / 9)) {
+                var flipped = sealed
+                flipped[place] ^= 64
+                #expect(!Self.open(&flipped, count, key, counter: 7, header))
+            }
+            for (otherKey, counter, otherHeader) in [
+                (key, UInt64(8), header), (key, 7, [1, 2, 3, 5]), (next, 7, header), (key, 7 | 1 << 63, header),
+            ] {
+                var copy = sealed
+                #expect(!Self.open(&copy, count, otherKey, counter: counter, otherHeader))
+            }
+        }
+    }
+
+    /// RFC 8439 §2.8.2 has another nonce; AES-256-GCM: NIST's test case 14 (16 zero bytes, zero key, zero nonce).
+    @Test func `AES-256-GCM gives the published result`() throws {
+        guard RecordAlgorithm.available.contains(.aes256GCM) else { return }
+        let key = try RecordKey(
+            try SecretBytes(count: 32) { $0.update(repeating: 0, count: 32) }, algorithm: .aes256GCM)
+        var text = [UInt8](repeating: 0, count: 32)
+        Self.seal(&text, 16, key, counter: 0, [])
+        let hex = text.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        #expect(hex == "cea7403d4d606b6e074ec5d3baf39d18" + "d0d1c8a799996bf0265b98b5d48ab919")
+    }
+
+    private static func seal(
+        _ bytes: inout [UInt8], _ count: Int, _ key: RecordKey, counter: UInt64, _ header: [UInt8]
+    ) {
+        bytes.withUnsafeMutableBufferPointer { buffer in
+            header.withUnsafeBufferPointer { head in
+                guard let start = buffer.baseAddress, let first = head.baseAddress else { return }
+                key.seal(start, count: count, counter: counter, header: first, headerCount: head.count)
+            }
+        }
+    }
+
+    private static func open(
+        _ bytes: inout [UInt8], _ count: Int, _ key: RecordKey, counter: UInt64, _ header: [UInt8]
+    ) -> Bool {
+        bytes.withUnsafeMutableBufferPointer { buffer in
+            header.withUnsafeBufferPointer { head in
+                guard let start = buffer.baseAddress, let first = head.baseAddress else { return false }
+                return key.open(start, count: count, counter: counter, header: first, headerCount: head.count)
+            }
+        }
+    }
+}

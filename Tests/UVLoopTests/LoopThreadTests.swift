@@ -97,6 +97,84 @@ final class Basket: @unchecked Sendable {
     }
 }
 
+/// Sends blocks to itself over a connection.
+actor BlockPipe {
+    private let loop: LoopThread
+    private var listener: TCPListener?
+    private var sender: TCPConnection?
+    private var receiver: ConnectionHolder?
+    private let target = ByteBlock(capacity: 100_000)
+    private var sent = 0
+    private var total = 0
+    private(set) var received = 0
+    private(set) var isInOrder = true
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    init(loop: LoopThread) { self.loop = loop }
+
+    func start(bytes: Int) throws {
+        total = bytes
+        let fresh = try TCPListener(loop: loop, address: SocketAddress(host: "127.0.0.1", port: 0)) {
+            [weak self] connection in
+            let holder = ConnectionHolder(connection)
+            self?.assumeIsolated { $0.accepted(holder) }
+        }
+        let address = try fresh.localAddress()
+        listener = consume fresh
+        sender = try TCPConnection(loop: loop)
+        try sender?.connect(to: address) { [weak self] _ in self?.assumeIsolated { $0.send() } }
+    }
+
+    private func accepted(_ holder: ConnectionHolder) {
+        receiver = holder
+        let target = target
+        try? holder.connection.startReading(into: { ReadRoom(target, from: 0) }) { [weak self] event in
+            guard case .filled(let count) = event else { return }
+            self?.assumeIsolated { $0.check(count) }
+        }
+    }
+
+    /// Bytes count up, modulo a prime.
+    private func check(_ count: Int) {
+        for (index, byte) in target.bytes(0..<count).enumerated() where byte != UInt8((received + index) % 251) {
+            isInOrder = false
+        }
+        received += count
+    }
+
+    private func send() {
+        while sent < total {
+            let block = ByteBlock(capacity: 1 << 20)
+            for index in 0..<block.capacity { block.start[index] = UInt8((sent + index) % 251) }
+            sent += block.capacity
+            let isWritten = try? sender?.write(block, count: block.capacity) { [weak self] error in
+                if error == nil { self?.assumeIsolated { $0.send() } }
+            }
+            guard isWritten == true else { return }
+        }
+    }
+
+    func offload(_ work: @escaping @Sendable () -> Void, then done: @escaping @Sendable () -> Void) {
+        loop.offload(work, then: done)
+    }
+
+    func close() {
+        listener = nil
+        sender = nil
+        receiver = nil
+    }
+}
+
+/// Keeps a connection that was accepted.
+///
+/// Touched on the loop's thread only.
+final class ConnectionHolder: @unchecked Sendable {
+    let connection: TCPConnection
+
+    init(_ connection: consuming TCPConnection) { self.connection = connection }
+}
+
 /// Waits until `condition` holds, or fails after ten seconds.
 func eventually(_ what: String, _ condition: () async -> Bool) async {
     let end = ContinuousClock.now + .seconds(10)
@@ -135,6 +213,34 @@ func eventually(_ what: String, _ condition: () async -> Bool) async {
         #expect(seen == ["connected", "written", "read 3"])
         await loop.shutDown()
         #expect(loop.handleCount == 0)
+    }
+
+    @Test func `blocks are written and read without a copy, in order`() async throws {
+        let loop = try LoopThread()
+        let pipe = BlockPipe(loop: loop)
+        let bytes = 6 << 20
+        try await pipe.start(bytes: bytes)
+        await eventually("all bytes are through") { await pipe.received >= bytes }
+        #expect(await pipe.received == bytes)
+        #expect(await pipe.isInOrder)
+        await pipe.close()
+        await loop.shutDown()
+    }
+
+    @Test func `work goes to another thread and comes back, also while the loop stops`() async throws {
+        let loop = try LoopThread()
+        let pipe = BlockPipe(loop: loop)
+        let counts = Mutex((elsewhere: 0, back: 0))
+        for _ in 0..<50 {
+            await pipe.offload {
+                if !loop.isCurrent { counts.withLock { $0.elsewhere += 1 } }
+            } then: {
+                if loop.isCurrent { counts.withLock { $0.back += 1 } }
+            }
+        }
+        await loop.shutDown()
+        #expect(counts.withLock { $0.back } == 50)
+        #expect(counts.withLock { $0.elsewhere } > 0)
     }
 
     @Test func `a refused connection says so`() async throws {

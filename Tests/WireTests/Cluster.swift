@@ -34,12 +34,13 @@ struct TestNode {
 
     static func start(
         keys: ClusterKeyRing, host: String = "127.0.0.1", clusterName: String = "test", identity: NodeIdentity? = nil,
-        times: LinkTimes = LinkTimes()
+        times: LinkTimes = LinkTimes(), _ change: (inout PeerLinkConfiguration) -> Void = { _ in }
     ) async throws -> TestNode {
         let log = LogLines()
-        let configuration = PeerLinkConfiguration(
+        var configuration = PeerLinkConfiguration(
             bind: PeerAddress(host: host, port: 0), identity: try identity ?? .generate(),
             bootID: BootID.make(unixSeconds: 1_000), keys: keys, clusterName: clusterName, times: times)
+        change(&configuration)
         let links = try PeerLinks(
             configuration: configuration, logger: Logger(label: "test") { _ in LineHandler(lines: log) })
         await links.setHandler(serve)
@@ -76,11 +77,13 @@ struct TestNode {
 
 /// Two nodes of one cluster; stopped when `body` is over.
 func withPair(
-    host: String = "127.0.0.1", times: LinkTimes = LinkTimes(), _ body: (TestNode, TestNode) async throws -> Void
+    host: String = "127.0.0.1", times: LinkTimes = LinkTimes(),
+    change: (inout PeerLinkConfiguration) -> Void = { _ in },
+    _ body: (TestNode, TestNode) async throws -> Void
 ) async throws {
     let keys = ClusterKeyRing(primary: try .generate())
-    let left = try await TestNode.start(keys: keys, host: host, times: times)
-    let right = try await TestNode.start(keys: keys, host: host, times: times)
+    let left = try await TestNode.start(keys: keys, host: host, times: times, change)
+    let right = try await TestNode.start(keys: keys, host: host, times: times, change)
     do {
         try await body(left, right)
     } catch {

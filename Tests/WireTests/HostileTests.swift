@@ -6,50 +6,26 @@ import UVLoop
 @testable import Wire
 
 @Suite struct `A link under attack` {
-    private static func machines() throws -> (dialer: LinkMachine, listener: LinkMachine) {
-        let keys = ClusterKeyRing(primary: try .generate())
-        func make(_ role: Handshake.Role) throws -> LinkMachine {
-            let configuration = PeerLinkConfiguration(
-                bind: PeerAddress(host: "127.0.0.1", port: 0), identity: try .generate(), bootID: 7, keys: keys)
-            return try LinkMachine(role: role, configuration: configuration)
-        }
-        return (try make(.dialer), try make(.listener))
-    }
-
-    /// Hands over everything that both sides have to say; returns what the listener saw.
-    private static func exchange(
-        _ dialer: inout LinkMachine, _ listener: inout LinkMachine
-    ) throws -> [LinkMachine.Event] {
-        var seen: [LinkMachine.Event] = []
-        while true {
-            let there = try dialer.takeOutput().bytes
-            let back = try listener.takeOutput().bytes
-            if there.isEmpty, back.isEmpty { return seen }
-            seen += try listener.receive(there)
-            _ = try dialer.receive(back)
-        }
-    }
-
     @Test func `two machines agree on who they are`() throws {
-        var (dialer, listener) = try Self.machines()
-        let events = try Self.exchange(&dialer, &listener)
+        var (dialer, listener) = try machines()
+        let events = try exchange(&dialer, &listener)
         #expect(events.count == 1 && dialer.isEstablished && listener.isEstablished)
         let id = try dialer.streams.open(service: "x")
         let wasSent = dialer.streams.send([1, 2, 3], on: id)
         #expect(wasSent)
-        let seen = try Self.exchange(&dialer, &listener)
+        let seen = try exchange(&dialer, &listener)
         #expect(
             seen
-                == [.stream(.opened(stream: id, service: "x")), .stream(.readable(stream: id))])
+                == [.stream(.opened(stream: id, service: "x", priority: .control)), .stream(.readable(stream: id))])
         let taken = listener.streams.take(id)
         #expect(taken == .message([1, 2, 3]))
     }
 
     @Test(arguments: UInt64(0)..<200) func `garbage, flips and cuts never crash and never pass`(_ seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        var (dialer, listener) = try Self.machines()
+        var (dialer, listener) = try machines()
         let phase = Int.random(in: 0..<3, using: &random)
-        if phase > 0 { _ = try Self.exchange(&dialer, &listener) }
+        if phase > 0 { _ = try exchange(&dialer, &listener) }
         if phase == 2 {
             let id = try dialer.streams.open(service: "fuzz")
             _ = dialer.streams.send([UInt8](repeating: 3, count: 5_000), on: id)
@@ -76,49 +52,26 @@ import UVLoop
         var random = SplitMix64(seed: seed)
         var streams = StreamMultiplexer(isDialer: false)
         for _ in 0..<50 {
-            var record: [UInt8] = []
+            var record = RecordText()
             for _ in 0..<Int.random(in: 1...5, using: &random) {
-                record.append(UInt8.random(in: 0...10, using: &random))
-                record.append(number: UInt32.random(in: 0...6, using: &random))
                 let length = Int.random(in: 0...70, using: &random)
-                record.append(number: UInt16(length))
                 let given = Int.random(in: 0..<20, using: &random) == 0 ? length / 2 : length
-                record += (0..<given).map { _ in UInt8.random(in: 32...127, using: &random) }
+                record.append(
+                    code: UInt8.random(in: 0...10, using: &random), stream: UInt32.random(in: 0...6, using: &random),
+                    length: length, data: (0..<given).map { _ in UInt8.random(in: 0...127, using: &random) })
             }
-            guard (try? streams.receive(record, in: 0..<record.count)) != nil else { return }
-            var answer: [UInt8] = []
-            _ = streams.fill(&answer, bytesMax: RecordCipher.plaintextBytesMax)
+            guard (try? streams.receive(record.bytes)) != nil else { return }
+            _ = streams.fill()
         }
     }
 
     @Test func `data beyond the window is a violation`() throws {
         var streams = StreamMultiplexer(isDialer: false)
-        var record: [UInt8] = []
-        FrameCodec.append(.open, stream: 1, data: [120], to: &record)
-        _ = try streams.receive(record, in: 0..<record.count)
-        record = []
-        FrameCodec.append(.dataEnd, stream: 1, data: [UInt8](repeating: 0, count: 16 << 10)[...], to: &record)
+        _ = try streams.receive(RecordText.open(1))
+        let record = RecordText.of(.dataEnd, stream: 1, data: [UInt8](repeating: 0, count: 16 << 10))
         let allowed = WireLimits.windowBytes / ((16 << 10) + WireLimits.frameCost)
-        for _ in 0..<allowed { _ = try streams.receive(record, in: 0..<record.count) }
-        #expect(throws: LinkFault.self) { try streams.receive(record, in: 0..<record.count) }
-    }
-
-    @Test func `keys change by bytes and both directions keep up`() throws {
-        let key = SealingKey(try .random(count: 32))
-        var sealing = RecordCipher(key: key, rekeyBytes: 1_000)
-        var opening = RecordCipher(key: key, rekeyBytes: 1_000)
-        for number in 0..<50 {
-            var record = [0, 0] + [UInt8](repeating: UInt8(number), count: 300)
-            try sealing.seal(record: &record)
-            let opened = try opening.open(&record, range: 2..<record.count)
-            let plain = try #require(opened)
-            #expect(Array(record[plain]) == [UInt8](repeating: UInt8(number), count: 300))
-        }
-        var record = [0, 0] + [UInt8](repeating: 1, count: 300)
-        try sealing.seal(record: &record)
-        var old = RecordCipher(key: key)
-        let opened = try old.open(&record, range: 2..<record.count)
-        #expect(opened == nil)
+        for _ in 0..<allowed { _ = try streams.receive(record) }
+        #expect(throws: LinkFault.self) { try streams.receive(record) }
     }
 
     @Test func `replay windows admit each counter once, in any order`() {

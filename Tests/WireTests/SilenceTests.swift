@@ -11,6 +11,7 @@ actor Relay {
     private var near: Leg?
     private var far: Leg?
     private var isSilent = false
+    private var damages = false
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
@@ -51,12 +52,21 @@ actor Relay {
         for (from, to) in [(one, two), (two, one)] {
             try from.connection.startReading { [weak self] event in
                 guard case .bytes(let bytes) = event else { return }
-                self?.assumeIsolated { if !$0.isSilent { try? to.connection.write(bytes) { _ in } } }
+                self?.assumeIsolated { relay in
+                    guard !relay.isSilent else { return }
+                    var bytes = bytes
+                    if relay.damages { bytes[bytes.count - 1] ^= 1 }
+                    relay.damages = false
+                    try? to.connection.write(bytes) { _ in }
+                }
             }
         }
     }
 
     func fallSilent() { isSilent = true }
+
+    /// Flips a bit of what comes next.
+    func damageNext() { damages = true }
 
     func stop() async {
         listener = nil

@@ -347,7 +347,8 @@ actor ClusterShell: PeerDialer {
 
     nonisolated func open(_ service: PeerService, to peer: PeerID) async throws -> any PeerStream {
         guard let member = view.withLock({ $0[peer] }), member.isUp else { throw PeerCallError.unknownPeer(peer) }
-        return try await links.open(service.rawValue, to: member.address, expecting: peer)
+        return try await links.open(
+            service.rawValue, to: member.address, expecting: peer, priority: service.priority)
     }
 
     nonisolated func name(of peer: PeerID) -> String {

@@ -11,7 +11,6 @@ struct Operations: Sendable {
     let files: FileOperations
     let snapshots: SnapshotStore
     let images: ImageSource
-    let fetcher: LayerFetcher
 
     func run(_ execution: Execution, _ observer: Execution.Observer) async throws -> [LayerChain?] {
         let context = OperationContext(
@@ -45,10 +44,9 @@ struct Operations: Sendable {
             ? Platform(
                 os: operation.platform.os, architecture: operation.platform.architecture,
                 variant: operation.platform.variant.isEmpty ? nil : operation.platform.variant) : .host
-        let fetcher = fetcher
         return try await images.fetch(
             try Reference(parsing: String(source.identifier.dropFirst(prefix.count))), platform: platform,
             attributes: try ImageAttributes(attributes: source.attrs), credentials: SessionCredentials(context.session),
-            blobFetcher: { try await fetcher.fetchBlob($0) }, progress: context.progress)
+            progress: context.progress)
     }
 }

@@ -115,11 +115,12 @@ private final class Environment: FrontendEnvironment {
     func resolveImage(
         _ reference: Reference, platform: Platform, resolveMode: String, logName: String
     ) async throws -> (digest: Digest, config: [UInt8]) {
-        try await resolve("\(reference) \(platform)", logName: logName) { [build] in
+        try await resolve("\(reference) \(platform)", logName: logName) { [build] vertex in
             let source = Pb_SourceOp.with { $0.identifier = "docker-image://\(reference)" }
             let found = try await build.resolveSource(
                 source, platform: platform, resolveMode: resolveMode, needsConfig: true)
             guard let digest = found.digest else { throw BuildError("\(reference): no digest") }
+            if let warning = found.warning { await build.warn(BuildWarning(vertex: vertex, short: warning)) }
             return (digest, found.config)
         }
     }
@@ -127,7 +128,7 @@ private final class Environment: FrontendEnvironment {
     func resolveOCILayout(
         store: String, digest: Digest, platform: Platform, logName: String
     ) async throws -> (digest: Digest, config: [UInt8]) {
-        try await resolve("\(store) \(digest) \(platform)", logName: logName) { [build] in
+        try await resolve("\(store) \(digest) \(platform)", logName: logName) { [build] _ in
             let source = Pb_SourceOp.with {
                 $0.identifier = "oci-layout://\(store)@\(digest)"
                 $0.attrs = ["oci.store": store]
@@ -139,10 +140,10 @@ private final class Environment: FrontendEnvironment {
 
     private func resolve(
         _ key: String, logName: String,
-        _ body: @escaping @Sendable () async throws -> (digest: Digest, config: [UInt8])
+        _ body: @escaping @Sendable (_ vertex: Digest) async throws -> (digest: Digest, config: [UInt8])
     ) async throws -> (digest: Digest, config: [UInt8]) {
         if let known = resolved.withLock({ $0[key] }) { return known }
-        let found = try await build.progress.around(logName) { _ in try await body() }
+        let found = try await build.progress.around(logName) { try await body($0) }
         return resolved.withLock { resolved in
             if let first = resolved[key] { return first }
             resolved[key] = found

@@ -20,7 +20,9 @@ struct SourceMetadata: Sendable {
             let image = try await images.resolve(
                 reference, platform: platform, mode: ImageResolveMode(attribute: mode),
                 credentials: SessionCredentials(session))
-            return ResolvedSource(source: source, digest: image.digest, config: image.config)
+            var resolved = ResolvedSource(source: source, digest: image.digest, config: image.config)
+            resolved.warning = image.warning
+            return resolved
         case "oci-layout":
             guard let session, let digest = Reference.layoutDigest(name) else {
                 throw BuildError("\(source.identifier): needs a client session and a digest after @")

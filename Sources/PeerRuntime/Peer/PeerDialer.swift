@@ -4,12 +4,22 @@ internal import Gossip
 /// The names under which nodes serve each other; the first thing that is said on a stream.
 enum PeerService: String, Sendable, CaseIterable {
     case have, claim, offer, execute, export, session, content, layer, blob
+    /// Blobs of registries, which one node pulls for all.
+    case image
     /// Pages of a cache-map digest.
     case digests
     /// Push/pull of the membership.
     case gossip
     /// Key rings, both ways.
     case keys
+
+    /// Whose turn it is when streams share a link.
+    var priority: StreamPriority {
+        switch self {
+        case .layer, .blob, .image: .pull
+        case .have, .claim, .offer, .execute, .export, .session, .content, .digests, .gossip, .keys: .control
+        }
+    }
 }
 
 /// The cluster as the other parts of a node need it: who is there, and a stream to them.

@@ -24,6 +24,7 @@ struct PeerServices: Sendable {
     let contents: ContentDigests
     let snapshots: SnapshotStore
     let blobs: ContentStore
+    let images: ImageShare
     let slots: Slots
     let counters: RuntimeCounters
     let logger: Logger
@@ -55,6 +56,7 @@ struct PeerServices: Sendable {
         case .content: try await content(stream)
         case .layer: try await layer(stream)
         case .blob: try await blob(stream)
+        case .image: try await images.serve(stream)
         case .digests: try await digests.serve(stream)
         case .gossip: try await cluster.serveExchange(stream)
         case .keys: try await keys.serve(stream)

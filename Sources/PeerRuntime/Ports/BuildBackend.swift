@@ -136,6 +136,8 @@ package struct ResolvedSource: Sendable {
     package var source: Pb_SourceOp
     package var digest: Digest?
     package var config: [UInt8]
+    /// Why the source may be another one by now; nil as a rule.
+    package var warning: String?
 
     package init(source: Pb_SourceOp, digest: Digest?, config: [UInt8]) {
         self.source = source

@@ -138,6 +138,8 @@ package struct NodeCounters: Sendable, Hashable {
     package var verticesExecuted: UInt64 = 0
     package var layerBytesPulled: UInt64 = 0
     package var layerBytesServed: UInt64 = 0
+    /// Bytes of images that this node had from registries.
+    package var registryBytesPulled: UInt64 = 0
     package var bloomHits: UInt64 = 0
     package var bloomHitsDenied: UInt64 = 0
 

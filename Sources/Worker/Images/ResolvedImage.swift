@@ -9,6 +9,8 @@ package struct ResolvedImage: Sendable, Hashable {
     package var mediaType: String
     /// The image config JSON, byte for byte.
     package var config: [UInt8]
+    /// Why this may not be what the registry would say now; nil when the registry said it, or the name is a digest.
+    package var warning: String?
 
     package init(digest: Digest, platformManifestDigest: Digest, mediaType: String, config: [UInt8]) {
         self.digest = digest
