@@ -15,7 +15,7 @@ struct PeerBuildCommand: AsyncParsableCommand {
         subcommands: [
             NodeCommand.self, KeygenCommand.self, BuildCommand.self, StatusCommand.self, ExplainCommand.self,
             DiskUsageCommand.self, PruneCommand.self, DrainCommand.self, UncordonCommand.self, LeaveCommand.self,
-            VersionCommand.self,
+            StoreCommand.self, VersionCommand.self,
         ])
 
     static func main() async {
