@@ -121,6 +121,10 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: own),
+        .executableTarget(
+            name: "TransferBench",
+            dependencies: ["ClusterModel", "OCI", "Snapshots", "Sodium", "Transfer", "Wire", logging],
+            swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
 
         // A real registry and a small HTTP server for the tests that need one.

@@ -110,8 +110,8 @@ final class PulledLayer: Sendable {
             let chunk = table.chunks[ordinal]
             let piece = UnsafeRawBufferPointer(rebasing: bytes[position..<position + chunk.length])
             guard Digest.of(piece) == chunk.digest else { return ordinal }
-            for place in table.places(of: ordinal) {
-                if try writer.write(piece, at: place) { settled.withLock { $0[place.entry] = true } }
+            for place in table.places(of: ordinal) where try writer.write(piece, at: place) {
+                settled.withLock { $0[place.entry] = true }
             }
             position += chunk.length
         }

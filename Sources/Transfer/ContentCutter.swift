@@ -19,7 +19,7 @@ package struct ContentCutter: ~Copyable {
     private var position: Int64 = 0
     private var pieces: [ChunkedContent.Piece] = []
 
-    /// - Parameter size: the sum of all that will be given.
+    /// Takes `size` bytes in all.
     package init(size: Int64, hashRanges: @escaping HashRanges = ContentCutter.hash) {
         self.size = size
         self.hashRanges = hashRanges

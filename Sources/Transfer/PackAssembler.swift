@@ -7,7 +7,7 @@ package struct PackAssembler: Sendable {
 
     /// Takes a message that is a pack or a part of one.
     ///
-    /// - Parameter expected: the bytes of all chunks of a request; nil for one that was not made.
+    /// `expected` gives the bytes of all chunks of a request; nil for one that was not made.
     /// - Returns: the whole pack, once it is; its size is what was asked for, and what it is encoded in is no longer.
     /// - Throws: `TransferError`; memory is taken for what has come, never for what is announced.
     package mutating func receive(

@@ -84,10 +84,7 @@ package struct PullPlan: Sendable {
     private var doneCount = 0
     private var isStarved = true
 
-    /// - Parameters:
-    ///   - missing: ordinals in rising order.
-    ///   - length: bytes of a chunk.
-    ///   - holders: how many may work at once.
+    /// Plans for `missing` ordinals in rising order; `holders` is how many may work at once, `length` a chunk's bytes.
     package init(missing: [Int], holders: Int, length: (Int) -> Int) {
         let total = missing.reduce(0) { $0 + length($1) }
         let target = min(
