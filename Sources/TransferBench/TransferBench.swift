@@ -72,9 +72,9 @@ enum TransferBench {
         _ store: SnapshotStore, key: String, layer: String, _ addresses: [String]
     ) async throws {
         guard let id = Digest(hex: layer) else { fail("no layer id: \(layer)") }
-        let links = links(key: key, host: "0.0.0.0")
+        let links = try links(key: key, host: "0.0.0.0")
         _ = try await links.start()
-        let holders = try addresses.enumerated().map { index, text in
+        let holders = addresses.enumerated().map { index, text in
             guard let address = PeerAddress(text) else { fail("no address: \(text)") }
             return LayerHolder(id: UInt64(index)) {
                 let stream = try await links.open("layer", to: address, expecting: nil)
