@@ -133,6 +133,10 @@ let package = Package(
         .executableTarget(
             name: "GossipBench", dependencies: ["ClusterModel", "Gossip", "Sodium", "UVLoop", "Wire", logging],
             swiftSettings: own),
+        .executableTarget(
+            name: "TransferBench",
+            dependencies: ["ClusterModel", "OCI", "Snapshots", "Sodium", "Transfer", "Wire", logging],
+            swiftSettings: own),
         target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
         .executableTarget(
             name: "Simulate",

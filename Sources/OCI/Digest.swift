@@ -47,6 +47,13 @@ package struct Digest: Hashable, Sendable, Comparable {
         return hasher.finish()
     }
 
+    /// The digest of bytes in memory.
+    package static func of(_ content: UnsafeRawBufferPointer) -> Digest {
+        var hasher = DigestHasher()
+        hasher.update(content)
+        return hasher.finish()
+    }
+
     /// The 64 hex digits without the algorithm.
     package var hex: String {
         var text: [UInt8] = []

@@ -15,8 +15,7 @@ struct PeerBuildCommand: AsyncParsableCommand {
         subcommands: [
             NodeCommand.self, KeygenCommand.self, BuildCommand.self, StatusCommand.self, ExplainCommand.self,
             DiskUsageCommand.self, PruneCommand.self, DrainCommand.self, UncordonCommand.self, LeaveCommand.self,
-            KeysCommand.self,
-            VersionCommand.self,
+            KeysCommand.self, StoreCommand.self, VersionCommand.self,
         ])
 
     static func main() async {

@@ -69,6 +69,9 @@ package final class Node: Sendable {
         let counters = RuntimeCounters()
         let jobs = Jobs()
         let snapshots = try SnapshotStore(root: root + "/snapshots")
+        if snapshots.droppedLayers > 0 {
+            logger.notice("layers of another format were dropped", metadata: ["count": "\(snapshots.droppedLayers)"])
+        }
         let blobs = try ContentStore(root: root + "/content")
         let store = try RecordStore(path: root + "/records.sqlite")
         guard settings.keys.isSecret || Self.isLoopback(settings.bind.host) else {

@@ -44,9 +44,9 @@ struct ArchiveLayout {
 
     /// Takes one member.
     ///
-    /// `content` says which number the file's bytes were stored under, and their digest.
+    /// `content` says which number the file's bytes were stored under, and their chunks.
     /// - Throws: `ArchiveError.entry` for what a layer cannot have.
-    mutating func add(_ member: TarEntry, content: (number: Int, digest: Digest)?) throws(ArchiveError) {
+    mutating func add(_ member: TarEntry, content: (number: Int, chunked: ChunkedContent)?) throws(ArchiveError) {
         count += 1
         guard count <= LayerManifest.entriesMax else { throw refuse(member, "there are too many entries") }
         let components = try components(member.name, of: member)
@@ -80,7 +80,7 @@ struct ArchiveLayout {
         case .directory: kind = .directory(isOpaque: false)
         case .file:
             guard let content else { preconditionFailure("a file's content is read before it is added") }
-            kind = .file(size: member.size, content: content.digest)
+            kind = .file(size: member.size, content: content.chunked)
         case .symlink: kind = .symlink(target: member.linkName)
         case .characterDevice: kind = .characterDevice(major: member.major, minor: member.minor)
         case .blockDevice: kind = .blockDevice(major: member.major, minor: member.minor)

@@ -8,28 +8,30 @@ enum FileContent {
     /// Bytes a read: large enough for the hash to run at the speed of memory.
     static let bufferBytes = 512 << 10
 
-    /// The digest of a file of `size` bytes.
+    /// The content of a file of `size` bytes, cut into chunks and hashed in one pass.
     ///
     /// - Throws: `.unsupported` when it has another size, since someone writes to it.
-    static func digest(
-        of file: borrowing FileDescriptor, size: Int64, buffer: UnsafeMutableRawBufferPointer, _ path: [UInt8]
-    ) throws(SnapshotError) -> Digest {
-        var hasher = DigestHasher()
+    static func chunked(
+        _ file: borrowing FileDescriptor, size: Int64, _ path: [UInt8],
+        hashing hashRanges: @escaping ContentCutter.HashRanges = ContentCutter.hash
+    ) throws(SnapshotError) -> ChunkedContent {
+        var cutter = ContentCutter(size: size, hashRanges: hashRanges)
         var position: Int64 = 0
         while position < size {
             let data = try nextData(of: file.raw, from: position, size: size, path)
-            hasher.update(zeros: data.lowerBound - position)
+            cutter.update(zeros: data.lowerBound - position)
             position = data.lowerBound
             while position < data.upperBound {
-                let wanted = Int(min(Int64(buffer.count), data.upperBound - position))
-                let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
-                let count = try file.read(into: rest, at: position, display(path))
+                let room = cutter.room
+                let wanted = Int(min(Int64(room.count), data.upperBound - position))
+                let count = try file.read(
+                    into: UnsafeMutableRawBufferPointer(rebasing: room[..<wanted]), at: position, display(path))
                 guard count > 0 else { throw .unsupported(path: display(path), "it became shorter while being read") }
-                hasher.update(UnsafeRawBufferPointer(rebasing: rest[..<count]))
+                cutter.advance(by: count)
                 position += Int64(count)
             }
         }
-        return hasher.finish()
+        return cutter.finish()
     }
 
     /// The next stretch of data at or after `position`; empty at `size` when only a hole follows.

@@ -1,7 +1,7 @@
 internal import Glibc
-internal import OCI
+internal import Transfer
 
-/// Digests of files by what tells that a file is still the same: inode, size and both times.
+/// Contents of files by what tells that a file is still the same: inode, size and both times.
 package struct FileDigests: Sendable {
     struct Stamp: Hashable, Sendable {
         var device: UInt64
@@ -19,13 +19,13 @@ package struct FileDigests: Sendable {
         }
     }
 
-    private var digests: [Stamp: Digest] = [:]
+    private var digests: [Stamp: ChunkedContent] = [:]
 
     package init() {}
 
     package var count: Int { digests.count }
 
-    subscript(stamp: Stamp) -> Digest? {
+    subscript(stamp: Stamp) -> ChunkedContent? {
         get { digests[stamp] }
         set { digests[stamp] = newValue }
     }

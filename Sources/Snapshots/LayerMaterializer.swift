@@ -38,7 +38,8 @@ struct LayerMaterializer: ~Copyable {
     mutating func makeDirectories() throws(SnapshotError) {
         for entry in manifest.entries where entry.isDirectory && !entry.path.isEmpty {
             try withParent(of: entry.path) { (directory, name) throws(SnapshotError) in
-                guard withCPath(name, { mkdirat(directory, $0, 0o700) }) == 0 else {
+                // It is there when a pull goes on; `withParent` lets nothing but a directory pass.
+                guard withCPath(name, { mkdirat(directory, $0, 0o700) }) == 0 || errno == EEXIST else {
                     throw .last("mkdirat", entry.displayPath)
                 }
             }
@@ -52,6 +53,28 @@ struct LayerMaterializer: ~Copyable {
         }
         guard raw >= 0 else { throw .last("openat", entry.displayPath) }
         return FileDescriptor(raw: raw)
+    }
+
+    /// Opens the file of `entry` for writing; it is made when it is not there.
+    mutating func openFile(_ entry: LayerEntry) throws(SnapshotError) -> FileDescriptor {
+        let raw = try withParent(of: entry.path) { (directory, name) throws(SnapshotError) -> Int32 in
+            let flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
+            return withCPath(name) { name in
+                let raw = openat(directory, name, flags, 0o600)
+                // A link where a file belongs, in a layer that was damaged.
+                guard raw < 0, errno == ELOOP, unlinkat(directory, name, 0) == 0 else { return raw }
+                return openat(directory, name, flags, 0o600)
+            }
+        }
+        guard raw >= 0 else { throw .last("openat", entry.displayPath) }
+        return FileDescriptor(raw: raw)
+    }
+
+    /// Sets the metadata of a file that is whole.
+    mutating func setMetadata(of entry: LayerEntry) throws(SnapshotError) {
+        try withParent(of: entry.path) { (directory, name) throws(SnapshotError) in
+            try Self.setMetadata(of: entry, in: directory, name: name)
+        }
     }
 
     /// Moves a file that was written elsewhere on the file system to where `entry` wants it.
@@ -78,17 +101,15 @@ struct LayerMaterializer: ~Copyable {
     /// Makes all that is neither file nor directory, sets all metadata, directories last since their children's making
     /// changes their times.
     ///
-    /// `linked` are paths of files whose metadata are right already, having come by `link`.
-    mutating func finish(linked: Set<[UInt8]> = []) throws(SnapshotError) {
-        for entry in manifest.entries where !entry.isDirectory {
+    /// `isSettled` says of an entry's index whether its metadata are right already.
+    mutating func finish(isSettled: (Int) -> Bool = { _ in false }) throws(SnapshotError) {
+        for (index, entry) in manifest.entries.enumerated() where !entry.isDirectory {
             try withParent(of: entry.path) { (directory, name) throws(SnapshotError) in
                 try Self.make(entry, in: directory, name: name)
             }
             if case .hardlink = entry.kind { continue }
-            if entry.isWhiteout || linked.contains(entry.path) { continue }
-            try withParent(of: entry.path) { (directory, name) throws(SnapshotError) in
-                try Self.setMetadata(of: entry, in: directory, name: name)
-            }
+            if entry.isWhiteout || isSettled(index) { continue }
+            try setMetadata(of: entry)
         }
         for entry in manifest.entries {
             guard case .hardlink(let target) = entry.kind else { continue }
@@ -96,8 +117,7 @@ struct LayerMaterializer: ~Copyable {
             let from = try root.directory(beneath: targetParent)
             let old = from.raw
             let code = try withParent(of: entry.path) { (directory, name) throws(SnapshotError) -> Int32 in
-                withCPath(targetName) { old0 in withCPath(name) { linkat(old, old0, directory, $0, 0) } } == 0
-                    ? 0 : errno
+                Self.make(in: directory, name) { name in withCPath(targetName) { linkat(old, $0, directory, name, 0) } }
             }
             guard code == 0 else { throw .failed("linkat", entry.displayPath, code: code) }
         }
@@ -116,19 +136,32 @@ struct LayerMaterializer: ~Copyable {
     }
 
     private static func make(_ entry: LayerEntry, in directory: Int32, name: ArraySlice<UInt8>) throws(SnapshotError) {
-        let result: Int32
+        let code: Int32
         switch entry.kind {
         case .directory, .file, .hardlink: return
         case .symlink(let target):
-            result = withCPath(target) { target in withCPath(name) { symlinkat(target, directory, $0) } }
+            code = make(in: directory, name) { name in withCPath(target) { symlinkat($0, directory, name) } }
         case .characterDevice(let major, let minor):
-            result = withCPath(name) { mknodat(directory, $0, S_IFCHR | 0o600, dev_t(linux_make_device(major, minor))) }
+            let device = dev_t(linux_make_device(major, minor))
+            code = make(in: directory, name) { mknodat(directory, $0, S_IFCHR | 0o600, device) }
         case .blockDevice(let major, let minor):
-            result = withCPath(name) { mknodat(directory, $0, S_IFBLK | 0o600, dev_t(linux_make_device(major, minor))) }
-        case .fifo: result = withCPath(name) { mknodat(directory, $0, S_IFIFO | 0o600, 0) }
-        case .whiteout: result = withCPath(name) { mknodat(directory, $0, S_IFCHR, 0) }
+            let device = dev_t(linux_make_device(major, minor))
+            code = make(in: directory, name) { mknodat(directory, $0, S_IFBLK | 0o600, device) }
+        case .fifo: code = make(in: directory, name) { mknodat(directory, $0, S_IFIFO | 0o600, 0) }
+        case .whiteout: code = make(in: directory, name) { mknodat(directory, $0, S_IFCHR, 0) }
         }
-        guard result == 0 else { throw .last("mknodat", entry.displayPath) }
+        guard code == 0 else { throw .failed("mknodat", entry.displayPath, code: code) }
+    }
+
+    /// Calls `body` with a name that nothing has: what a pull that was cut off had made there is removed.
+    private static func make(
+        in directory: Int32, _ name: ArraySlice<UInt8>, _ body: (UnsafePointer<CChar>) -> Int32
+    ) -> Int32 {
+        withCPath(name) { name in
+            if body(name) == 0 { return 0 }
+            guard errno == EEXIST, unlinkat(directory, name, 0) == 0 else { return errno }
+            return body(name) == 0 ? 0 : errno
+        }
     }
 
     /// Owner first, since a change of owner clears setuid bits and capabilities; times last.

@@ -1,14 +1,20 @@
 internal import CLinux
 internal import Glibc
+internal import Transfer
 
 extension SnapshotStore {
-    /// Makes the directories and removes what a process that was killed left in them.
-    static func clean(_ root: String) throws(SnapshotError) {
+    /// Pulls that were cut off are kept this long, in seconds: a build that wants the layer comes back soon or never.
+    private static let pullSecondsMax = 3 * 24 * 3_600
+
+    /// Makes the directories and removes what a process that was killed left in them; returns how many layers of another
+    /// format were dropped.
+    static func clean(_ root: String) throws(SnapshotError) -> Int {
         for mount in try mounts(below: root) {
             let code = mount.withCString { linux_unmount($0) }
             guard code == 0 || code == EINVAL || code == ENOENT else { throw .failed("umount2", mount, code: code) }
         }
-        for name in ["layers", "work", "staging", "trash"] { try makeDirectory(root + "/" + name) }
+        for name in ["layers", "work", "staging", "trash", "pulls"] { try makeDirectory(root + "/" + name) }
+        let dropped = try dropOtherFormats(root)
         for name in ["work", "staging", "trash"] {
             let path = root + "/" + name
             for child in try names(in: FileDescriptor.directory(path), path) {
@@ -22,6 +28,43 @@ extension SnapshotStore {
             let path = layers + "/" + String(decoding: child, as: UTF8.self)
             if access(path + "/manifest", F_OK) != 0 { removeTree(path) }
         }
+        // What a pull had brought is hashed again when it goes on; here only its age counts.
+        let pulls = root + "/pulls"
+        for child in try names(in: FileDescriptor.directory(pulls), pulls) {
+            let path = pulls + "/" + String(decoding: child, as: UTF8.self)
+            var status = stat()
+            let isFresh = stat(path, &status) == 0 && status.st_mtim.tv_sec > time(nil) - pullSecondsMax
+            if !isFresh || access(path + "/layer/manifest", F_OK) != 0 { removeTree(path) }
+        }
+        return dropped
+    }
+
+    /// Layers are named by digests of their manifests, so that those of another format are never asked for again.
+    private static func dropOtherFormats(_ root: String) throws(SnapshotError) -> Int {
+        let path = root + "/format"
+        let format = "\(LayerManifest.formatVersion)\n"
+        if let known = try? FileDescriptor.open(path, O_RDONLY) {
+            let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 1)
+            defer { bytes.deallocate() }
+            let count = try known.read(into: bytes, at: 0, path)
+            if String(decoding: bytes.prefix(count), as: UTF8.self) == format { return 0 }
+        }
+        var dropped = 0
+        for name in ["layers", "pulls"] {
+            let directory = root + "/" + name
+            for child in try names(in: FileDescriptor.directory(directory), directory) {
+                let code = removeTree(directory + "/" + String(decoding: child, as: UTF8.self))
+                guard code == 0 else { throw .failed("unlink", directory, code: code) }
+                if name == "layers" { dropped += 1 }
+            }
+        }
+        let file = try FileDescriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+        let written = Array(format.utf8).withUnsafeBytes { bytes in
+            Result { () throws(SnapshotError) in try file.write(bytes, path) }
+        }
+        try written.get()
+        try file.sync(path)
+        return dropped
     }
 
     /// Mount points below `root` in this mount namespace, latest first.

@@ -54,14 +54,19 @@ extension SnapshotStore {
             return
         }
         let path = directory + "/manifest"
-        let file = try FileDescriptor.open(path, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
+        try writeManifest(manifest, to: path)
+        try ChunkIndexFile.write(ChunkTable(manifest), to: directory + "/chunks")
+        try sync(directory, manifest, FileDescriptor.open(path, O_RDONLY))
+        try publish(directory, as: manifest.id)
+        remember(manifest)
+    }
+
+    func writeManifest(_ manifest: LayerManifest, to path: String) throws(SnapshotError) {
+        let file = try FileDescriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
         let written = manifest.encoded().withUnsafeBytes { bytes in
             Result { () throws(SnapshotError) in try file.write(bytes, path) }
         }
         try written.get()
-        try sync(directory, manifest, file)
-        try publish(directory, as: manifest.id)
-        remember(manifest)
     }
 
     private func sync(

@@ -49,7 +49,7 @@ extension SnapshotStore {
                 try copy(entry, size: size, from: parent, to: &builder)
             }
         }
-        try builder.finish(linked: linked)
+        try builder.finish { linked.contains(manifest.entries[$0].path) }
         try seal(staging + "/layer", as: manifest)
         return DirectoryImport(layer: descriptor, digests: digests, filesRead: scanner.filesRead)
     }

@@ -38,7 +38,7 @@ extension SnapshotStore {
         var layout = ArchiveLayout(over: try tree(of: chain))
         var number = 0
         while let member = try reader.next() {
-            var content: (number: Int, digest: Digest)?
+            var content: (number: Int, chunked: ChunkedContent)?
             if member.kind == .file {
                 content = (number, try write(member, from: &reader, to: staging + "/data/\(number)"))
                 number += 1
@@ -67,22 +67,22 @@ extension SnapshotStore {
         return LayerDescriptor(id: manifest.id, bytes: manifest.contentBytes, diffID: actual, blob: blob)
     }
 
-    /// Writes a member's content to a file of its own; returns its digest.
-    private func write(_ member: TarEntry, from reader: inout TarReader, to path: String) throws -> Digest {
+    /// Writes a member's content to a file of its own, and cuts and hashes it on the way.
+    private func write(_ member: TarEntry, from reader: inout TarReader, to path: String) throws -> ChunkedContent {
         let file = try FileDescriptor.open(path, O_RDWR | O_CREAT | O_EXCL, mode: 0o600)
         let raw = file.raw
         var writer = SparseWriter()
-        var hasher = DigestHasher()
+        var cutter = ContentCutter(size: member.size)
         var position: Int64 = 0
         try reader.content(of: member) { piece, offset in
-            hasher.update(zeros: offset - position)
-            hasher.update(piece)
+            cutter.update(zeros: offset - position)
+            cutter.update(piece)
             try writer.write(piece, at: offset, to: raw, path)
             position = offset + Int64(piece.count)
         }
-        hasher.update(zeros: member.size - position)
+        cutter.update(zeros: member.size - position)
         try writer.finish(size: member.size, raw, path)
-        return hasher.finish()
+        return cutter.finish()
     }
 }
 

@@ -63,7 +63,7 @@ extension SnapshotStore {
                 try FileContent.copy(from: from, to: builder.makeFile(entry), size: size, entry.path)
             }
         }
-        try builder.finish(linked: linked)
+        try builder.finish { linked.contains(manifest.entries[$0].path) }
         try seal(staging + "/layer", as: manifest)
     }
 

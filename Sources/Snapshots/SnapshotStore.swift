@@ -9,7 +9,7 @@ package import Transfer
 ///
 /// Layout below `root`: `layers/<hex>/fs` is a layer in overlayfs' own form (0/0 character devices as whiteouts,
 /// `trusted.overlay.opaque`) beside `layers/<hex>/manifest`, `work/<n>` are mounts and what is written below them,
-/// `staging/<n>` are layers that are being made, `trash/<n>` what is being deleted. A name in `layers` is there whole and
+/// `staging/<n>` are layers that are being made, `pulls/<hex>` layers that come from peers, `trash/<n>` what is being deleted. A name in `layers` is there whole and
 /// durable or not at all. All methods are thread-safe; one process a root. Needs CAP_SYS_ADMIN.
 package final class SnapshotStore: Sendable {
     /// overlayfs' OVL_MAX_STACK.
@@ -27,11 +27,15 @@ package final class SnapshotStore: Sendable {
         var trees: [Digest: MergedTree] = [:]
         var treeOrder: [Digest] = []
         var pulls: [Digest: PullWaiters] = [:]
+        /// Until when a layer is kept for somebody who was told that it is here.
+        var leases: [Digest: ContinuousClock.Instant] = [:]
         /// Content bytes of layers, for sums that must not read manifests again and again.
         var sizes: [Digest: Int64] = [:]
     }
 
     package let root: String
+    /// Layers of another format that were found at the start and dropped: their names mean nothing any more.
+    package let droppedLayers: Int
     private let state = Mutex(State())
     private let numbers = Atomic<UInt64>(0)
 
@@ -44,7 +48,7 @@ package final class SnapshotStore: Sendable {
         }
         defer { free(resolved) }
         self.root = String(cString: resolved)
-        try Self.clean(self.root)
+        droppedLayers = try Self.clean(self.root)
     }
 
     // MARK: Layers
@@ -149,7 +153,9 @@ package final class SnapshotStore: Sendable {
     package func remove(_ layer: Digest) throws {
         let trash = root + "/trash/\(nextNumber())"
         try state.withLock { state in
-            guard state.uses[layer] == nil else { throw SnapshotError.layerInUse(layer) }
+            guard state.uses[layer] == nil, !Self.isLeased(layer, &state) else {
+                throw SnapshotError.layerInUse(layer)
+            }
             // Under the lock, so that no snapshot starts to use it now.
             guard rename(layerPath(layer), trash) == 0 || errno == ENOENT else {
                 throw SnapshotError.last("rename", layerPath(layer))
@@ -188,6 +194,38 @@ package final class SnapshotStore: Sendable {
         }
     }
 
+    /// Keeps layers that are here from being removed for `duration`, and from now on longer when that ends later.
+    ///
+    /// For those who have been told that a layer is here and will come for it.
+    package func lease(_ layers: [Digest], for duration: Duration) {
+        let end = ContinuousClock.now + duration
+        state.withLock { state in
+            for layer in layers where contains(layer) { state.leases[layer] = max(end, state.leases[layer] ?? end) }
+        }
+    }
+
+    private static func isLeased(_ layer: Digest, _ state: inout State) -> Bool {
+        guard let end = state.leases[layer] else { return false }
+        if end > .now { return true }
+        state.leases[layer] = nil
+        return false
+    }
+
+    /// Takes a layer that nobody uses out of the store, to `directory`, which is not there.
+    func takeOut(_ layer: Digest, to directory: String) throws {
+        try state.withLock { state in
+            guard state.uses[layer] == nil else { throw SnapshotError.layerInUse(layer) }
+            guard rename(layerPath(layer), directory) == 0 else {
+                throw SnapshotError.last("rename", layerPath(layer))
+            }
+            state.sizes[layer] = nil
+            if let known = state.manifests.removeValue(forKey: layer) {
+                state.cachedEntries -= known.entries.count
+                state.manifestOrder.removeAll { $0 == layer }
+            }
+        }
+    }
+
     func withPulls<Result>(_ body: (inout [Digest: PullWaiters]) -> Result) -> Result {
         state.withLock { body(&$0.pulls) }
     }
@@ -205,7 +243,7 @@ package final class SnapshotStore: Sendable {
         try syncDirectory(root + "/layers")
     }
 
-    private func readFile(_ path: String) throws(SnapshotError) -> [UInt8]? {
+    func readFile(_ path: String) throws(SnapshotError) -> [UInt8]? {
         let raw = open(path, O_RDONLY | O_CLOEXEC)
         guard raw >= 0 else {
             if errno == ENOENT { return nil }

@@ -1,6 +1,7 @@
 internal import CLinux
 internal import Glibc
 internal import OCI
+internal import Synchronization
 internal import Transfer
 
 /// Turns a directory on disk into the entries of a layer.
@@ -35,13 +36,25 @@ struct TreeScanner {
     private(set) var filesRead = 0
     /// Entries by inode, for files with several names.
     private var groups: [Inode: [Int]] = [:]
+    /// Files whose content is not known yet: they are read when all names are, on all processors.
+    private var unread: [Unread] = []
+    /// Entries that have the content of an unread file, another name of which was met before.
+    private var unreadNames: [FileDigests.Stamp: [Int]] = [:]
+
+    private struct Unread: Sendable {
+        var entry: Int
+        var path: [UInt8]
+        var size: Int64
+        var stamp: FileDigests.Stamp
+    }
+
+    /// Longer files are hashed one after the other, each on all processors; shorter ones beside each other.
+    private static let largeBytes: Int64 = 16 << 20
 
     init(form: Form) { self.form = form }
 
     /// Scans all below `root`; the root's own entry is the last one.
     mutating func scan(_ root: borrowing FileDescriptor) throws(SnapshotError) {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: FileContent.bufferBytes, alignment: 4_096)
-        defer { buffer.deallocate() }
         var pending: [[UInt8]] = [[]]
         while let path = pending.popLast() {
             let directory = try root.directory(beneath: path)
@@ -50,19 +63,19 @@ struct TreeScanner {
                 guard childPath.count <= LayerManifest.pathBytesMax else {
                     throw .unsupported(path: display(childPath), "its path is longer than 4,095 bytes")
                 }
-                if try scan(name, at: childPath, in: directory, buffer) { pending.append(childPath) }
+                if try scan(name, at: childPath, in: directory) { pending.append(childPath) }
             }
         }
         var status = stat()
         guard fstat(root.raw, &status) == 0 else { throw .last("fstat", "/") }
-        entries.append(try entry(at: [], status, attributesOf: root.procPath([UInt8(ascii: ".")]), buffer, root))
+        entries.append(try entry(at: [], status, attributesOf: root.procPath([UInt8(ascii: ".")]), root))
+        try readFiles(root)
         linkGroups()
     }
 
     /// Scans one name; returns whether it is a directory to be entered.
     private mutating func scan(
-        _ name: [UInt8], at path: [UInt8], in directory: borrowing FileDescriptor,
-        _ buffer: UnsafeMutableRawBufferPointer
+        _ name: [UInt8], at path: [UInt8], in directory: borrowing FileDescriptor
     ) throws(SnapshotError) -> Bool {
         var status = stat()
         let descriptor = directory.raw
@@ -75,7 +88,7 @@ struct TreeScanner {
             sockets.append(path)
             return false
         }
-        let entry = try entry(at: path, status, attributesOf: directory.procPath(name), buffer, directory)
+        let entry = try entry(at: path, status, attributesOf: directory.procPath(name), directory)
         if case .file = entry.kind, status.st_nlink > 1 {
             let inode = Inode(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
             groups[inode, default: []].append(entries.count)
@@ -85,8 +98,7 @@ struct TreeScanner {
     }
 
     private mutating func entry(
-        at path: [UInt8], _ status: stat, attributesOf procPath: [UInt8], _ buffer: UnsafeMutableRawBufferPointer,
-        _ directory: borrowing FileDescriptor
+        at path: [UInt8], _ status: stat, attributesOf procPath: [UInt8], _ directory: borrowing FileDescriptor
     ) throws(SnapshotError) -> LayerEntry {
         let type = status.st_mode & S_IFMT
         if type == S_IFCHR, status.st_rdev == 0, form == .overlayUpper { return .whiteout(path) }
@@ -96,7 +108,7 @@ struct TreeScanner {
         let kind: LayerEntry.Kind
         switch type {
         case S_IFDIR: kind = .directory(isOpaque: isOpaque)
-        case S_IFREG: kind = try file(at: path, status, buffer, directory)
+        case S_IFREG: kind = file(at: path, status)
         case S_IFLNK: kind = .symlink(target: try linkTarget(path, directory))
         case S_IFCHR: kind = .characterDevice(major: major, minor: minor)
         case S_IFBLK: kind = .blockDevice(major: major, minor: minor)
@@ -110,22 +122,53 @@ struct TreeScanner {
             attributes: attributes, kind: kind)
     }
 
-    private mutating func file(
-        at path: [UInt8], _ status: stat, _ buffer: UnsafeMutableRawBufferPointer, _ directory: borrowing FileDescriptor
-    ) throws(SnapshotError) -> LayerEntry.Kind {
+    /// The file's content if it is known; else it is put down to be read.
+    private mutating func file(at path: [UInt8], _ status: stat) -> LayerEntry.Kind {
         let size = Int64(status.st_size)
         let stamp = FileDigests.Stamp(status)
-        // Of a file with several names only the first is read.
-        if let digest = digests[stamp] ?? known[stamp] {
-            digests[stamp] = digest
-            return .file(size: size, content: digest)
+        if let content = digests[stamp] ?? known[stamp] {
+            digests[stamp] = content
+            return .file(size: size, content: content)
         }
-        let name = path[(path.lastIndex(of: UInt8(ascii: "/")).map { $0 + 1 } ?? 0)...]
-        let file = try directory.file(beneath: name, O_RDONLY | O_NONBLOCK)
-        let digest = try FileContent.digest(of: file, size: size, buffer: buffer, path)
-        filesRead += 1
-        digests[stamp] = digest
-        return .file(size: size, content: digest)
+        // Of a file with several names only the first is read.
+        if unreadNames[stamp] == nil {
+            unread.append(Unread(entry: entries.count, path: path, size: size, stamp: stamp))
+        }
+        unreadNames[stamp, default: []].append(entries.count)
+        return .file(size: size, content: .empty)
+    }
+
+    /// Reads, cuts and hashes what is not known.
+    private mutating func readFiles(_ root: borrowing FileDescriptor) throws(SnapshotError) {
+        filesRead = unread.count
+        guard !unread.isEmpty else { return }
+        let files = unread
+        let contents = Mutex([ChunkedContent?](repeating: nil, count: files.count))
+        let raw = root.raw
+        @Sendable func read(_ index: Int, _ hash: @escaping ContentCutter.HashRanges) throws(SnapshotError) {
+            let file = files[index]
+            let opened = withCPath(file.path) { linux_open_beneath(raw, $0, O_RDONLY | O_NONBLOCK, 0) }
+            guard opened >= 0 else { throw .last("openat2", display(file.path)) }
+            let content = try FileContent.chunked(
+                FileDescriptor(raw: opened), size: file.size, file.path, hashing: hash)
+            contents.withLock { $0[index] = content }
+        }
+        let small = files.indices.filter { files[$0].size < Self.largeBytes }
+        // A few files at a time: one of a hundred bytes is not worth a turn.
+        let batch = 16
+        try ParallelWork.forEach((small.count + batch - 1) / batch) { turn throws(SnapshotError) in
+            for index in small[(turn * batch)..<min(small.count, (turn + 1) * batch)] {
+                try read(index, ContentCutter.hash)
+            }
+        }
+        for index in files.indices where files[index].size >= Self.largeBytes { try read(index, ParallelWork.hash) }
+        for (file, content) in zip(files, contents.withLock { $0 }) {
+            guard let content else { preconditionFailure("\(display(file.path)) was not read") }
+            digests[file.stamp] = content
+            for entry in unreadNames[file.stamp] ?? [] {
+                entries[entry].kind = .file(size: file.size, content: content)
+            }
+        }
     }
 
     private func linkTarget(_ path: [UInt8], _ directory: borrowing FileDescriptor) throws(SnapshotError) -> [UInt8] {

@@ -1,3 +1,5 @@
+internal import OCI
+
 /// Appends numbers and byte strings in the one form that `CanonicalReader` accepts.
 struct CanonicalWriter {
     private(set) var bytes: [UInt8] = []
@@ -68,6 +70,11 @@ struct CanonicalReader {
     mutating func signed() throws(ManifestError) -> Int64 {
         let folded = try number()
         return Int64(bitPattern: folded >> 1) ^ -Int64(bitPattern: folded & 1)
+    }
+
+    mutating func digest() throws(ManifestError) -> Digest {
+        guard let digest = Digest(bytes: try take(Digest.byteCount)) else { throw .truncated(atByte: position) }
+        return digest
     }
 
     mutating func counted(atMost maximum: Int) throws(ManifestError) -> [UInt8] {

@@ -1,5 +1,3 @@
-package import OCI
-
 /// One path of a layer: what it is and all metadata that make it equal or unequal to another.
 package struct LayerEntry: Sendable, Hashable {
     /// Raw bytes, relative, components joined by `/`; empty for the layer's root directory.
@@ -20,8 +18,8 @@ package struct LayerEntry: Sendable, Hashable {
     package enum Kind: Sendable, Hashable {
         /// `isOpaque`: hides all that lower layers have in this directory.
         case directory(isOpaque: Bool)
-        /// `content`: SHA-256 of the bytes, of which there are `size`.
-        case file(size: Int64, content: Digest)
+        /// `content`: the chunks of the bytes, of which there are `size`.
+        case file(size: Int64, content: ChunkedContent)
         /// The same inode as the `.file` at `target`, which precedes it in this layer; the metadata are that file's.
         case hardlink(target: [UInt8])
         case symlink(target: [UInt8])

@@ -30,8 +30,9 @@ extension LayerManifest {
             case .directory(let isOpaque):
                 directories[entry.path[...]] = isOpaque || isBelowOpaque
                 if isOpaque { result.deletions.append(index) }
-            case .file(let size, _):
+            case .file(let size, let content):
                 guard size >= 0 else { throw .entry(path: entry.displayPath, "its size is negative") }
+                if let why = content.fault(size: size) { throw .entry(path: entry.displayPath, why) }
                 guard size <= contentBytesMax - result.contentBytes else {
                     throw .limit("content bytes", value: UInt64(size), maximum: UInt64(contentBytesMax))
                 }

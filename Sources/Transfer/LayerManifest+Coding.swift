@@ -44,7 +44,7 @@ extension LayerManifest {
         switch entry.kind {
         case .file(let size, let content):
             writer.append(number: UInt64(size))
-            writer.append(content.bytes)
+            content.encode(size: size, into: &writer)
         case .symlink(let target): writer.append(counted: target)
         case .characterDevice(let major, let minor), .blockDevice(let major, let minor):
             writer.append(number: UInt64(major))
@@ -128,10 +128,7 @@ extension LayerManifest {
         case .opaqueDirectory: return .directory(isOpaque: true)
         case .file:
             let size = Int64(try reader.number(atMost: UInt64(contentBytesMax)))
-            guard let content = Digest(bytes: try reader.take(Digest.byteCount)) else {
-                throw .truncated(atByte: reader.position)
-            }
-            return .file(size: size, content: content)
+            return .file(size: size, content: try ChunkedContent.decode(size: size, &reader))
         case .symlink: return .symlink(target: try reader.counted(atMost: pathBytesMax))
         case .characterDevice, .blockDevice:
             let major = UInt32(try reader.number(atMost: UInt64(UInt32.max)))

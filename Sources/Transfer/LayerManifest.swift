@@ -5,14 +5,15 @@ package import OCI
 /// Entries are in the byte order of their paths, so that each parent precedes its children. Each entry's parent is a
 /// directory of the same layer (the root, which is implied, when the path has one component).
 package struct LayerManifest: Sendable {
-    package static let formatVersion: UInt8 = 1
+    package static let formatVersion: UInt8 = 2
     /// Bounds the memory that a manifest from a peer can take (a full distribution has about 200,000).
     package static let entriesMax = 4_000_000
     /// Linux' PATH_MAX.
     package static let pathBytesMax = 4_095
     /// Linux' NAME_MAX.
     package static let nameBytesMax = 255
-    package static let encodedBytesMax = 512 << 20
+    /// A full distribution has about 25 MB; what a peer announces beyond this is refused before memory is taken.
+    package static let encodedBytesMax = 256 << 20
     /// Linux' XATTR_SIZE_MAX and XATTR_LIST_MAX.
     package static let attributeBytesMax = 65_536
     package static let attributesMax = 1_024

@@ -131,7 +131,7 @@ extension MergedTree {
         case .file(let size, let content):
             writer.append(UInt8(ascii: "f"))
             writer.append(number: UInt64(size))
-            writer.append(content.bytes)
+            writer.append(content.digest.bytes)
         case .symlink(let target):
             writer.append(UInt8(ascii: "l"))
             writer.append(counted: target)

@@ -7,9 +7,11 @@ package enum TransferError: Error, Hashable, CustomStringConvertible {
     case unexpectedMessage(String)
     case wrongManifest(expected: Digest, actual: Digest)
     case manifest(ManifestError)
-    case wrongContent(path: String, expected: Digest, actual: Digest)
+    case wrongChunk(path: String, expected: Digest)
     case wrongBlob(expected: Digest, actual: Digest)
     case endedEarly
+    /// Nothing came for `PullPlan.stallLimit`.
+    case silent
     /// The holder says why it cannot serve.
     case refused(String)
 
@@ -19,11 +21,20 @@ package enum TransferError: Error, Hashable, CustomStringConvertible {
         case .unexpectedMessage(let what): "the peer sent \(what) out of turn"
         case .wrongManifest(let expected, let actual): "the peer sent layer manifest \(actual) instead of \(expected)"
         case .manifest(let error): "the peer sent a bad layer manifest: \(error)"
-        case .wrongContent(let path, let expected, let actual):
-            "the peer sent content \(actual) for \(path) instead of \(expected)"
+        case .wrongChunk(let path, let expected):
+            "the peer sent other bytes for \(path) than those of chunk \(expected)"
         case .wrongBlob(let expected, let actual): "the peer sent blob \(actual) instead of \(expected)"
         case .endedEarly: "the peer ended the transfer early; another holder or a retry may succeed"
+        case .silent: "the peer sent nothing for \(PullPlan.stallLimit)"
         case .refused(let why): "the peer cannot serve it: \(why)"
+        }
+    }
+
+    /// Whether the peer has done what no working peer does: it is asked last from now on.
+    package var isLie: Bool {
+        switch self {
+        case .endedEarly, .silent, .refused: false
+        case .malformedMessage, .unexpectedMessage, .wrongManifest, .manifest, .wrongChunk, .wrongBlob: true
         }
     }
 }

@@ -1,44 +1,66 @@
 /// What a holder and a puller of a layer or blob say to each other, one value a stream message.
 ///
 /// ```
-/// puller → holder   want    ranges of entry indices, in any number of messages; the last one says so
-/// holder → puller   head    total bytes of manifest or blob, and a first part of it
-///                   part    more of it
-///                   content pieces of wanted files: entry index, offset, bytes
-///                   end     all that was wanted has been sent
-///                   failure why it has not
+/// layer   puller → holder   askManifest
+///         holder → puller   manifest  how long it is; packs with its bytes follow, numbered from 0
+///         puller → holder   want      a number, and ranges of chunk ordinals: one pack, please
+///         holder → puller   pack      the number, and the chunks' bytes one behind the other, maybe compressed
+///                           part      more of the pack
+///                           failure   why the holder cannot serve
+/// blob    holder → puller   head, part, failure
 /// ```
 package enum TransferMessage: Sendable, Hashable {
     case head(total: Int64, [UInt8])
     case part([UInt8])
-    case want([Range<Int>], isLast: Bool)
-    case content([Piece])
-    case end
+    case askManifest
+    case manifest(total: Int64)
+    case want(request: Int, [Range<Int>])
+    case pack(Pack)
     case failure(String)
 
-    /// Bytes of one file from `offset` on.
-    ///
-    /// A hole is left out; an empty piece at the file's end closes one that ends in a hole.
-    package struct Piece: Sendable, Hashable {
-        package var entry: Int
-        package var offset: Int64
+    /// How a pack's bytes are written.
+    package enum Coding: UInt8, Sendable, Hashable {
+        case plain = 0
+        /// One zstd frame.
+        case zstd
+    }
+
+    /// The beginning of a pack.
+    package struct Pack: Sendable, Hashable {
+        package var request: Int
+        package var coding: Coding
+        /// Bytes of all chunks together.
+        package var plainBytes: Int
+        /// Bytes that cross the link, no more than `plainBytes`.
+        package var encodedBytes: Int
+        /// The first of them.
         package var bytes: ArraySlice<UInt8>
 
-        package init(entry: Int, offset: Int64, bytes: ArraySlice<UInt8>) {
-            self.entry = entry
-            self.offset = offset
+        package init(request: Int, coding: Coding, plainBytes: Int, encodedBytes: Int, bytes: ArraySlice<UInt8>) {
+            self.request = request
+            self.coding = coding
+            self.plainBytes = plainBytes
+            self.encodedBytes = encodedBytes
             self.bytes = bytes
         }
     }
 
     /// Payload that a holder puts in one message: control messages of other streams wait for no more than this.
     package static let payloadBytesMax = 248 << 10
-    /// A `want` message holds at most so many ranges.
-    package static let rangesMax = 8_192
+    /// Chunks of one request together.
+    ///
+    /// Bounds the memory of both sides, and is long enough for zstd and for a disk to find their stride.
+    package static let packBytesMax = 4 << 20
+    /// Ranges of one request: with the smallest chunks and every second one wanted, a pack of 40-byte files.
+    package static let rangesMax = 16_384
+    /// Numbers of requests and chunks: what the largest manifest can hold.
+    package static let ordinalsMax = 1 << 24
     private static let failureBytesMax = 4_096
 
     private enum Tag: UInt8 {
-        case head = 1, part, want, content, end, failure
+        case head = 1, part
+        case failure = 6
+        case askManifest, manifest, want, pack
     }
 
     package func encoded() -> [UInt8] {
@@ -51,22 +73,27 @@ package enum TransferMessage: Sendable, Hashable {
         case .part(let bytes):
             writer.append(Tag.part.rawValue)
             writer.append(bytes)
-        case .want(let ranges, let isLast):
+        case .askManifest: writer.append(Tag.askManifest.rawValue)
+        case .manifest(let total):
+            writer.append(Tag.manifest.rawValue)
+            writer.append(number: UInt64(total))
+        case .want(let request, let ranges):
             writer.append(Tag.want.rawValue)
-            writer.append(isLast ? 1 : 0)
+            writer.append(number: UInt64(request))
             writer.append(number: UInt64(ranges.count))
+            var position = 0
             for range in ranges {
-                writer.append(number: UInt64(range.lowerBound))
+                writer.append(number: UInt64(range.lowerBound - position))
                 writer.append(number: UInt64(range.count))
+                position = range.upperBound
             }
-        case .content(let pieces):
-            writer.append(Tag.content.rawValue)
-            for piece in pieces {
-                writer.append(number: UInt64(piece.entry))
-                writer.append(number: UInt64(piece.offset))
-                writer.append(counted: piece.bytes)
-            }
-        case .end: writer.append(Tag.end.rawValue)
+        case .pack(let pack):
+            writer.append(Tag.pack.rawValue)
+            writer.append(number: UInt64(pack.request))
+            writer.append(pack.coding.rawValue)
+            writer.append(number: UInt64(pack.plainBytes))
+            writer.append(number: UInt64(pack.encodedBytes))
+            writer.append(pack.bytes)
         case .failure(let why):
             writer.append(Tag.failure.rawValue)
             writer.append(Array(why.utf8.prefix(Self.failureBytesMax)))
@@ -84,28 +111,40 @@ package enum TransferMessage: Sendable, Hashable {
                 let total = Int64(try reader.number(atMost: UInt64(LayerManifest.contentBytesMax)))
                 self = .head(total: total, [UInt8](try reader.take(reader.remaining)))
             case .part: self = .part([UInt8](try reader.take(reader.remaining)))
-            case .want:
-                let isLast = try reader.byte() == 1
-                var ranges: [Range<Int>] = []
-                for _ in 0..<Int(try reader.number(atMost: UInt64(Self.rangesMax))) {
-                    let start = Int(try reader.number(atMost: UInt64(LayerManifest.entriesMax)))
-                    ranges.append(start..<start + Int(try reader.number(atMost: UInt64(LayerManifest.entriesMax))))
-                }
-                self = .want(ranges, isLast: isLast)
-            case .content:
-                var pieces: [Piece] = []
-                while reader.remaining > 0 {
-                    let entry = Int(try reader.number(atMost: UInt64(LayerManifest.entriesMax)))
-                    let offset = Int64(try reader.number(atMost: UInt64(LayerManifest.contentBytesMax)))
-                    let count = Int(try reader.number(atMost: UInt64(reader.remaining)))
-                    pieces.append(Piece(entry: entry, offset: offset, bytes: try reader.take(count)))
-                }
-                self = .content(pieces)
-            case .end: self = .end
+            case .askManifest: self = .askManifest
+            case .manifest: self = .manifest(total: Int64(clamping: try reader.number()))
+            case .want: self = try Self.want(&reader)
+            case .pack: self = try .pack(Self.pack(&reader))
             case .failure:
                 let text = try reader.take(min(reader.remaining, Self.failureBytesMax))
                 self = .failure(String(decoding: text, as: UTF8.self))
             }
+            guard reader.remaining == 0 else { throw .trailingBytes(reader.remaining) }
         } catch { throw .malformedMessage("\(error)") }
+    }
+
+    private static func want(_ reader: inout CanonicalReader) throws(ManifestError) -> TransferMessage {
+        let request = Int(try reader.number(atMost: UInt64(ordinalsMax)))
+        var ranges: [Range<Int>] = []
+        var position = 0
+        for _ in 0..<Int(try reader.number(atMost: UInt64(rangesMax))) {
+            let start = position + Int(try reader.number(atMost: UInt64(ordinalsMax)))
+            position = start + Int(try reader.number(atMost: UInt64(ordinalsMax)))
+            ranges.append(start..<position)
+        }
+        return .want(request: request, ranges)
+    }
+
+    private static func pack(_ reader: inout CanonicalReader) throws(ManifestError) -> Pack {
+        let request = Int(try reader.number(atMost: UInt64(ordinalsMax)))
+        let start = reader.position
+        guard let coding = Coding(rawValue: try reader.byte()) else {
+            throw .notCanonical("a pack is in an unknown coding", atByte: start)
+        }
+        let plain = Int(try reader.number(atMost: UInt64(packBytesMax)))
+        let encoded = Int(try reader.number(atMost: UInt64(plain)))
+        return Pack(
+            request: request, coding: coding, plainBytes: plain, encodedBytes: encoded,
+            bytes: try reader.take(reader.remaining))
     }
 }

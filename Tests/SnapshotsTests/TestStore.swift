@@ -1,5 +1,6 @@
 internal import ClusterModel
 internal import ContentStore
+internal import Dispatch
 internal import Glibc
 internal import OCI
 internal import Synchronization
@@ -220,19 +221,57 @@ final class Counter: Sendable {
     let value = Atomic<Int64>(0)
 }
 
+/// What a pull told.
+final class PullTally: Sendable {
+    struct Values: Sendable {
+        var content: Int64 = 0
+        var wire: Int64 = 0
+        var deduplicated: Int64 = 0
+        var resumed: Int64 = 0
+        var liars: [UInt64] = []
+        var failed: [UInt64] = []
+    }
+
+    private let state = Mutex(Values())
+    var values: Values { state.withLock { $0 } }
+
+    var observer: PullObserver {
+        var observer = PullObserver()
+        observer.received = { content, wire in
+            self.state.withLock { ($0.content, $0.wire) = ($0.content + content, $0.wire + wire) }
+        }
+        observer.deduplicated = { bytes in self.state.withLock { $0.deduplicated += bytes } }
+        observer.resumed = { bytes in self.state.withLock { $0.resumed += bytes } }
+        observer.lied = { id in self.state.withLock { $0.liars.append(id) } }
+        observer.failed = { id, _ in self.state.withLock { $0.failed.append(id) } }
+        return observer
+    }
+}
+
+/// A holder whose store serves through memory; `tamper` changes its messages, nil drops the link.
+func memoryHolder(
+    _ id: UInt64, _ layer: Digest, _ store: SnapshotStore, isKnown: Bool = true, sent: Counter = Counter(),
+    tamper: @escaping @Sendable ([UInt8]) -> [UInt8]? = { $0 }
+) -> LayerHolder {
+    LayerHolder(id: id, isKnown: isKnown) {
+        let (near, far) = MemoryStream.pair(tamper: {
+            sent.value.add(Int64($0.count), ordering: .relaxed)
+            return tamper($0)
+        })
+        DispatchQueue.global().async {
+            Task { do { try await store.serveLayer(layer, on: far) } catch { far.reset() } }
+        }
+        return near
+    }
+}
+
 /// Pulls a layer from one store into another, through memory.
 func transfer(
     _ layer: Digest, from holder: SnapshotStore, to puller: SnapshotStore,
     tamper: @escaping @Sendable ([UInt8]) -> [UInt8]? = { $0 }
 ) async throws -> (bytes: Int64, wire: Int) {
-    let (near, far) = MemoryStream.pair(tamper: tamper)
-    let counted = Counter()
-    try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { try? await holder.serveLayer(layer, on: far) }
-        group.addTask {
-            try await puller.pullLayer(layer, from: near) { counted.value.add($0, ordering: .relaxed) }
-        }
-        try await group.waitForAll()
-    }
-    return (counted.value.load(ordering: .relaxed), far.sentBytes.load(ordering: .relaxed))
+    let (tally, sent) = (PullTally(), Counter())
+    try await puller.pullLayer(
+        layer, from: [memoryHolder(1, layer, holder, sent: sent, tamper: tamper)], observer: tally.observer)
+    return (tally.values.content, Int(sent.value.load(ordering: .relaxed)))
 }

@@ -6,7 +6,7 @@ internal import Transfer
     private func file(_ path: String, _ content: UInt8, mode: UInt16 = 0o644, seconds: Int64 = 0) -> LayerEntry {
         LayerEntry(
             path: Array(path.utf8), mode: mode, modified: FileTime(seconds: seconds),
-            kind: .file(size: 1, content: Digest.of([content])))
+            kind: .file(size: 1, content: ChunkedContent(whole: Digest.of([content]))))
     }
 
     private func directory(_ path: String, mode: UInt16 = 0o755, seconds: Int64 = 0) -> LayerEntry {

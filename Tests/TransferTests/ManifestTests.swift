@@ -8,7 +8,18 @@ private func entry(_ path: String, _ kind: LayerEntry.Kind, mode: UInt16 = 0o644
     LayerEntry(path: Array(path.utf8), mode: mode, kind: kind)
 }
 
-private let someContent = Digest.of([1])
+private let someContent = ChunkedContent(whole: Digest.of([1]))
+
+private func hole(_ length: Int64) -> ChunkedContent {
+    ChunkedContent(pieces: [ChunkedContent.Piece(digest: nil, length: length)])
+}
+
+private func chunks(_ lengths: [Int64], hole: Int...) -> ChunkedContent {
+    ChunkedContent(
+        pieces: lengths.enumerated().map {
+            ChunkedContent.Piece(digest: hole.contains($0.offset) ? nil : Digest.of([9]), length: $0.element)
+        })
+}
 
 /// One entry of each kind.
 func sampleEntries() -> [LayerEntry] {
@@ -25,7 +36,13 @@ func sampleEntries() -> [LayerEntry] {
     link.kind = .hardlink(target: file.path)
     var odd = entry("", .fifo)
     odd.path = [0x6E, 0xFF, 0xFE]
+    let pieces = [
+        ChunkedContent.Piece(digest: Digest.of([2]), length: 20_000),
+        ChunkedContent.Piece(digest: Digest.of([3]), length: 45_536), ChunkedContent.Piece(digest: nil, length: 65_536),
+        ChunkedContent.Piece(digest: Digest.of([4]), length: 7),
+    ]
     return [
+        entry("large", .file(size: 131_079, content: ChunkedContent(pieces: pieces))),
         entry("", .directory(isOpaque: false), mode: 0o711), entry("d", .directory(isOpaque: true), mode: 0o1777), file,
         link,
         entry("d-e", .symlink(target: Array("../x".utf8)), mode: 0o777), .whiteout(Array("gone".utf8)), odd,
@@ -40,7 +57,7 @@ func sampleEntries() -> [LayerEntry] {
         let decoded = try LayerManifest(decoding: encoded)
         #expect(decoded.entries == manifest.entries)
         #expect(decoded.id == manifest.id && manifest.id == Digest.of(encoded))
-        #expect(decoded.contentBytes == 5)
+        #expect(decoded.contentBytes == 131_084)
         #expect(decoded.deletions.count == 2)
         #expect(manifest.entries.map(\.displayPath).prefix(5) == ["/", "/d", "/d-e", "/d/f", "/d/h"])
     }
@@ -48,8 +65,8 @@ func sampleEntries() -> [LayerEntry] {
     @Test func `the encoding is as it was: ids are in caches of other nodes`() throws {
         #expect(
             try LayerManifest(entries: [entry("a", .file(size: 1, content: someContent))]).encoded()
-                == Array("PBLM".utf8) + [1, 1, 2, 1, 0x61, 0xA4, 3, 0, 0, 0, 0, 0, 1] + someContent.bytes)
-        #expect(try LayerManifest(entries: []).encoded() == Array("PBLM".utf8) + [1, 0])
+                == Array("PBLM".utf8) + [2, 1, 2, 1, 0x61, 0xA4, 3, 0, 0, 0, 0, 0, 1] + someContent.digest.bytes)
+        #expect(try LayerManifest(entries: []).encoded() == Array("PBLM".utf8) + [2, 0])
     }
 
     @Test func `every cut is refused and every flipped bit is another manifest or none`() throws {
@@ -94,7 +111,17 @@ func sampleEntries() -> [LayerEntry] {
             [directory, entry("e", .hardlink(target: Array("d".utf8)))], [whiteoutWithMode],
             [entry("o", .directory(isOpaque: true)), .whiteout(Array("o/w".utf8))], [overlay], [unordered], [late],
             [entry("n", .file(size: -1, content: someContent))], [entry("m", .fifo, mode: 0o10000)],
-            [entry("x", .file(size: 1 << 50, content: someContent)), entry("y", .file(size: 1, content: someContent))],
+            [
+                entry("x", .file(size: 1 << 50, content: hole(1 << 50))),
+                entry("y", .file(size: 1, content: someContent)),
+            ],
+            [entry("p", .file(size: 70_000, content: someContent))],
+            [entry("p", .file(size: 131_072, content: hole(65_536)))],
+            [entry("p", .file(size: 65_536, content: hole(65_536)))],
+            [entry("p", .file(size: 131_072, content: chunks([65_535, 65_537], hole: 1)))],
+            [entry("p", .file(size: 70_000, content: chunks([10_000, 60_000])))],
+            [entry("p", .file(size: 300_000, content: chunks([300_000])))],
+            [entry("p", .file(size: 131_072, content: chunks([65_536, 65_536], hole: 0, 1)))],
         ]
         for entries in cases {
             #expect(throws: ManifestError.self, "\(entries.map(\.displayPath))") { try LayerManifest(entries: entries) }
@@ -103,7 +130,7 @@ func sampleEntries() -> [LayerEntry] {
 
     @Test func `a count without entries allocates nothing`() {
         #expect(throws: ManifestError.self) {
-            try LayerManifest(decoding: Array("PBLM".utf8) + [1, 0xFF, 0xFF, 0xC0, 0x01])
+            try LayerManifest(decoding: Array("PBLM".utf8) + [2, 0xFF, 0xFF, 0xC0, 0x01])
         }
     }
 }

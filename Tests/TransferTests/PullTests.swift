@@ -1,98 +1,115 @@
+internal import ClusterModel
 internal import OCI
 internal import Testing
 internal import Transfer
 
 @Suite struct PullTests {
     private func manifest() throws -> LayerManifest {
-        try LayerManifest(entries: [
-            LayerEntry(path: [97], mode: 0o644, kind: .file(size: 3, content: Digest.of([1, 2, 3]))),
-            LayerEntry(path: [98], mode: 0o644, kind: .file(size: 6, content: Digest.of([0, 0, 0, 9, 0, 0]))),
-            LayerEntry(path: [99], mode: 0o644, kind: .fifo),
+        func file(_ name: UInt8, _ content: [UInt8]) -> LayerEntry {
+            let whole = ChunkedContent(whole: Digest.of(content))
+            return LayerEntry(path: [name], mode: 0o644, kind: .file(size: Int64(content.count), content: whole))
+        }
+        return try LayerManifest(entries: [
+            file(97, [1, 2, 3]), file(98, [9]), file(99, [1, 2, 3]), file(100, [4, 4]),
         ])
     }
 
-    private func started(_ manifest: LayerManifest) throws -> LayerPull {
-        var pull = LayerPull(manifest.id)
-        let encoded = manifest.encoded()
-        #expect(try pull.receive(.head(total: Int64(encoded.count), Array(encoded[..<10]))).isEmpty)
-        #expect(try pull.receive(.part(Array(encoded[10...]))) == [.manifest(manifest)])
-        #expect(pull.want([0, 1]) == [.want([0..<2], isLast: true)])
-        return pull
+    @Test func `a layer's chunks are counted once and in its order`() throws {
+        let table = try ChunkTable(manifest())
+        #expect(table.chunks.map(\.length) == [3, 1, 2])
+        #expect(table.places(of: 0).map(\.entry) == [0, 2])
+        #expect(table.bytes == 6)
     }
 
-    @Test func `a pull in order gives writes, then the end`() throws {
-        var pull = try started(manifest())
-        let first = TransferMessage.Piece(entry: 0, offset: 0, bytes: [1, 2, 3])
-        let second = TransferMessage.Piece(entry: 1, offset: 3, bytes: [9])
-        let hole = TransferMessage.Piece(entry: 1, offset: 6, bytes: [])
-        #expect(
-            try pull.receive(.content([first, second])) == [
-                .write(entry: 0, offset: 0, bytes: [1, 2, 3]), .complete(entry: 0),
-                .write(entry: 1, offset: 3, bytes: [9]),
-            ])
-        #expect(throws: TransferError.endedEarly) { try pull.receive(.end) }
-        pull = try started(manifest())
-        _ = try pull.receive(.content([first, second]))
-        #expect(try pull.receive(.content([hole])) == [.write(entry: 1, offset: 6, bytes: []), .complete(entry: 1)])
-        #expect(try pull.receive(.end) == [.finished])
-        #expect(throws: TransferError.self) { try pull.receive(.end) }
-    }
-
-    @Test func `what a holder must not send is refused`() throws {
+    @Test func `a manifest comes in packs and is checked against its name`() throws {
         let manifest = try manifest()
-        let bad: [TransferMessage] = [
-            .content([.init(entry: 1, offset: 0, bytes: [1])]), .content([.init(entry: 2, offset: 0, bytes: [1])]),
-            .content([.init(entry: 9, offset: 0, bytes: [1])]),
-            .content([.init(entry: 0, offset: 0, bytes: [1, 2, 3, 4])]),
-            .content([.init(entry: 0, offset: 4, bytes: [])]),
-            .content([.init(entry: 0, offset: 0, bytes: [3, 2, 1])]),
-            .content([.init(entry: 0, offset: 0, bytes: [])]), .content([]),
-            .content([.init(entry: 0, offset: 1, bytes: [1]), .init(entry: 0, offset: 0, bytes: [1])]), .end,
-            .part([1]),
-            .head(total: 1, [1]), .want([], isLast: true), .failure("no"),
-        ]
-        for message in bad {
-            #expect(throws: TransferError.self, "\(message)") {
-                var pull = try started(manifest)
-                _ = try pull.receive(message)
+        let encoded = manifest.encoded()
+        var pull = ManifestPull(manifest.id)
+        try pull.begin(total: Int64(encoded.count))
+        #expect(pull.expected(0) == encoded.count && pull.expected(1) == nil)
+        #expect(try pull.receive(encoded) == manifest)
+        for total in [0, -1, 10 << 30, Int64.max] {
+            #expect(throws: TransferError.self) {
+                var pull = ManifestPull(manifest.id)
+                try pull.begin(total: total)
             }
         }
         #expect(throws: TransferError.wrongManifest(expected: Digest.of([5]), actual: manifest.id)) {
-            var pull = LayerPull(Digest.of([5]))
-            _ = try pull.receive(.head(total: Int64(manifest.encoded().count), manifest.encoded()))
+            var pull = ManifestPull(Digest.of([5]))
+            try pull.begin(total: Int64(encoded.count))
+            _ = try pull.receive(encoded)
         }
-        for head in [TransferMessage.head(total: 1 << 40, []), .head(total: 2, [1, 2, 3]), .head(total: 5, [])] {
-            #expect(throws: TransferError.self) {
-                var pull = LayerPull(manifest.id)
-                _ = try pull.receive(head)
+    }
+
+    @Test func `a pack is as long as what was asked for, whatever the holder says`() throws {
+        func pack(
+            _ plain: Int, _ encoded: Int, _ bytes: Int, _ coding: TransferMessage.Coding = .plain
+        ) -> TransferMessage {
+            .pack(
+                .init(
+                    request: 0, coding: coding, plainBytes: plain, encodedBytes: encoded,
+                    bytes: [UInt8](repeating: 1, count: bytes)[...]))
+        }
+        func assemble(_ messages: [TransferMessage]) throws -> [UInt8]? {
+            var assembler = PackAssembler()
+            var result: [UInt8]?
+            for message in messages {
+                if let pack = try assembler.receive(message, expected: { $0 == 0 ? 4 : nil }) {
+                    result = Array(pack.bytes)
+                }
             }
+            return result
+        }
+        #expect(try assemble([pack(4, 4, 1), .part([2, 3]), .part([4])]) == [1, 2, 3, 4])
+        #expect(try assemble([pack(4, 2, 2, .zstd)]) == [1, 1])
+        for bad in [
+            [pack(5, 5, 5)], [pack(3, 3, 3)], [pack(4, 3, 3)], [pack(4, 5, 4, .zstd)], [pack(4, 4, 5)], [.part([1])],
+            [pack(4, 4, 2), pack(4, 4, 4)], [pack(4, 4, 2), .part([])], [pack(4, 4, 2), .part([1, 2, 3])],
+            [.pack(.init(request: 7, coding: .plain, plainBytes: 4, encodedBytes: 4, bytes: [1, 2, 3, 4]))],
+            [.failure("no")], [.askManifest],
+        ] {
+            #expect(throws: TransferError.self, "\(bad)") { try assemble(bad) }
         }
     }
 
     @Test func `a holder refuses want lists that make no sense`() throws {
-        let manifest = try manifest()
-        var serve = LayerServe(manifest)
-        #expect(try serve.receive(.want([0..<1], isLast: false)) == nil)
-        #expect(try serve.receive(.want([1..<2], isLast: true)) == [0, 1])
-        for ranges in [[0..<3], [1..<2, 0..<1], [0..<1, 0..<1], [0..<0], [0..<1_000_000_000]] {
-            #expect(throws: TransferError.self) {
-                var serve = LayerServe(manifest)
-                _ = try serve.receive(.want(ranges, isLast: true))
-            }
+        let served = try ServedChunks(manifest())
+        #expect(try served.wanted([0..<1, 2..<3]).map(\.length) == [3, 2])
+        for ranges in [[], [0..<4], [1..<2, 0..<1], [0..<2, 1..<3], [0..<0], [0..<1_000_000_000]] {
+            #expect(throws: TransferError.self) { try served.wanted(ranges) }
         }
     }
 
-    @Test func `messages survive their encoding, and cuts of them never crash`() throws {
+    @Test func `messages survive their encoding, and cuts and flipped bits of them never crash`() throws {
+        let pack = TransferMessage.Pack(request: 3, coding: .zstd, plainBytes: 900, encodedBytes: 500, bytes: [1, 2])
         let messages: [TransferMessage] = [
-            .head(total: 300, [1, 2]), .part([]), .want([0..<4, 70_000..<70_001], isLast: false), .end, .failure("why"),
-            .content([.init(entry: 3, offset: 1 << 40, bytes: [1, 2]), .init(entry: 4, offset: 0, bytes: [])]),
+            .head(total: 300, [1, 2]), .part([]), .askManifest, .manifest(total: 1 << 40), .failure("why"),
+            .want(request: 70_000, [0..<4, 70_000..<70_001]), .pack(pack),
         ]
         for message in messages {
             let encoded = message.encoded()
             #expect(try TransferMessage(decoding: encoded) == message)
             for length in 0..<encoded.count { _ = try? TransferMessage(decoding: Array(encoded[..<length])) }
+            for bit in 0..<encoded.count * 8 {
+                var damaged = encoded
+                damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+                _ = try? TransferMessage(decoding: damaged)
+            }
         }
         #expect(throws: TransferError.self) { try TransferMessage(decoding: []) }
         #expect(throws: TransferError.self) { try TransferMessage(decoding: [99]) }
+    }
+
+    @Test func `compression stops on a fast link and pauses on what does not shrink`() {
+        var choice = CompressionChoice()
+        func tries(_ count: Int) -> [Bool] { (0..<count).map { _ in choice.isWorthTrying() } }
+        #expect(tries(1) == [true])
+        let shrank = [choice.compressed(from: 100, to: 40), choice.compressed(from: 100, to: 95)]
+        #expect(shrank == [true, false])
+        #expect(tries(9) == [Bool](repeating: false, count: 8) + [true])
+        choice.sent(8 << 20, seconds: 0.01)
+        #expect(tries(1) == [false])
+        for _ in 0..<20 { choice.sent(8 << 20, seconds: 1) }
+        #expect(tries(1) == [true])
     }
 }

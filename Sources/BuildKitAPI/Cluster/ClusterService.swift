@@ -23,6 +23,8 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
                 $0.verticesExecuted = counters.verticesExecuted
                 $0.layerBytesPulled = counters.layerBytesPulled
                 $0.layerBytesServed = counters.layerBytesServed
+                $0.layerBytesDeduplicated = counters.layerBytesDeduplicated
+                $0.layerBytesResumed = counters.layerBytesResumed
                 $0.bloomHits = counters.bloomHits
                 $0.bloomHitsDenied = counters.bloomHitsDenied
             }

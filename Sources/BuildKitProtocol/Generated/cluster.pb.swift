@@ -238,6 +238,11 @@ package nonisolated struct Peerbuild_V1_Counters: Sendable {
 
   package var bloomHitsDenied: UInt64 = 0
 
+  /// Bytes of pulled layers that other layers of the node had, and that an earlier pull, cut off, had brought.
+  package var layerBytesDeduplicated: UInt64 = 0
+
+  package var layerBytesResumed: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -870,7 +875,7 @@ nonisolated extension Peerbuild_V1_RunningBuild: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Counters"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}vertices_executed\0\u{3}layer_bytes_pulled\0\u{3}layer_bytes_served\0\u{3}bloom_hits\0\u{3}bloom_hits_denied\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}vertices_executed\0\u{3}layer_bytes_pulled\0\u{3}layer_bytes_served\0\u{3}bloom_hits\0\u{3}bloom_hits_denied\0\u{4}\u{f}layer_bytes_deduplicated\0\u{3}layer_bytes_resumed\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -883,6 +888,8 @@ nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobu
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.layerBytesServed) }()
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.bloomHits) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.bloomHitsDenied) }()
+      case 20: try { try decoder.decodeSingularUInt64Field(value: &self.layerBytesDeduplicated) }()
+      case 21: try { try decoder.decodeSingularUInt64Field(value: &self.layerBytesResumed) }()
       default: break
       }
     }
@@ -904,6 +911,12 @@ nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobu
     if self.bloomHitsDenied != 0 {
       try visitor.visitSingularUInt64Field(value: self.bloomHitsDenied, fieldNumber: 5)
     }
+    if self.layerBytesDeduplicated != 0 {
+      try visitor.visitSingularUInt64Field(value: self.layerBytesDeduplicated, fieldNumber: 20)
+    }
+    if self.layerBytesResumed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.layerBytesResumed, fieldNumber: 21)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -913,6 +926,8 @@ nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobu
     if lhs.layerBytesServed != rhs.layerBytesServed {return false}
     if lhs.bloomHits != rhs.bloomHits {return false}
     if lhs.bloomHitsDenied != rhs.bloomHitsDenied {return false}
+    if lhs.layerBytesDeduplicated != rhs.layerBytesDeduplicated {return false}
+    if lhs.layerBytesResumed != rhs.layerBytesResumed {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -91,6 +91,8 @@ struct StatusReport: Codable, Hashable {
         var verticesExecuted: UInt64 = 0
         var layerBytesPulled: UInt64 = 0
         var layerBytesServed: UInt64 = 0
+        var layerBytesDeduplicated: UInt64 = 0
+        var layerBytesResumed: UInt64 = 0
         var bloomHits: UInt64 = 0
         var bloomHitsDenied: UInt64 = 0
     }
@@ -117,7 +119,8 @@ struct StatusReport: Codable, Hashable {
         let totals = response.counters
         counters = Counters(
             verticesExecuted: totals.verticesExecuted, layerBytesPulled: totals.layerBytesPulled,
-            layerBytesServed: totals.layerBytesServed, bloomHits: totals.bloomHits,
+            layerBytesServed: totals.layerBytesServed, layerBytesDeduplicated: totals.layerBytesDeduplicated,
+            layerBytesResumed: totals.layerBytesResumed, bloomHits: totals.bloomHits,
             bloomHitsDenied: totals.bloomHitsDenied)
         gossip = GossipStatus(response.gossip)
     }

@@ -25,6 +25,7 @@ struct LayerFetcher: Sendable {
     let dialer: any PeerDialer
     let counters: RuntimeCounters
     let logger: Logger
+    let standing = HolderStanding()
 
     /// Makes all layers of `chain` local; returns the bytes that crossed the network for it.
     @discardableResult
@@ -40,32 +41,58 @@ struct LayerFetcher: Sendable {
         let known = holders.filter { $0 != dialer.selfID && dialer.isLive($0) }
         // Nodes that are not known to hold it may do so all the same: a question costs one round trip.
         let others = dialer.livePeers.map(\.id).filter { !known.contains($0) }
-        var asked = 0
-        for peer in known + others {
+        let pulled = ByteCount()
+        do {
+            try await snapshots.pullLayer(
+                layer.id,
+                from: standing.sorted(known).map { holder(of: layer.id, $0, isKnown: true) }
+                    + standing.sorted(others).map { holder(of: layer.id, $0, isKnown: false) },
+                observer: observer(of: layer.id, pulled))
+        } catch let error as PullFailure {
             try Task.checkCancellation()
-            asked += 1
-            do {
-                let stream = try await dialer.open(.layer, to: peer)
-                let pulled = ByteCount()
-                try await withTaskCancellationHandler {
-                    defer { stream.reset() }
-                    try await stream.send(Peerbuild_Peer_V1_PullRequest.with { $0.digest = Data(layer.id.bytes) })
-                    try await snapshots.pullLayer(layer.id, from: stream) { pulled.add($0) }
-                } onCancel: {
-                    stream.reset()
-                }
-                counters.add(\.layerBytesPulled, UInt64(max(0, pulled.value)))
-                return pulled.value
-            } catch is CancellationError {
-                throw CancellationError()
-            } catch {
-                try Task.checkCancellation()
-                logger.debug(
-                    "a layer could not be pulled",
-                    metadata: ["layer": "\(layer.id)", "node": "\(dialer.name(of: peer))", "error": "\(error)"])
-            }
+            logger.debug("a layer could not be pulled", metadata: ["layer": "\(layer.id)", "error": "\(error)"])
+            throw LayersUnavailable(layer: layer.id, asked: error.asked)
         }
-        throw LayersUnavailable(layer: layer.id, asked: asked)
+        return pulled.value
+    }
+
+    private func holder(of layer: Digest, _ peer: PeerID, isKnown: Bool) -> LayerHolder {
+        let dialer = dialer
+        return LayerHolder(id: peer.rawValue, isKnown: isKnown) {
+            let stream = try await dialer.open(.layer, to: peer)
+            do {
+                try await stream.send(Peerbuild_Peer_V1_PullRequest.with { $0.digest = Data(layer.bytes) })
+            } catch {
+                stream.reset()
+                throw error
+            }
+            return stream
+        }
+    }
+
+    private func observer(of layer: Digest, _ pulled: ByteCount) -> PullObserver {
+        let (counters, dialer, logger, standing) = (counters, dialer, logger, standing)
+        var observer = PullObserver()
+        observer.received = { content, _ in
+            pulled.add(content)
+            counters.add(\.layerBytesPulled, UInt64(content))
+        }
+        observer.deduplicated = { counters.add(\.layerBytesDeduplicated, UInt64($0)) }
+        observer.resumed = { counters.add(\.layerBytesResumed, UInt64($0)) }
+        observer.lied = { peer in
+            standing.demote(PeerID(rawValue: peer))
+            logger.warning(
+                "a node sent wrong bytes for a layer and is asked last from now on",
+                metadata: ["layer": "\(layer)", "node": "\(dialer.name(of: PeerID(rawValue: peer)))"])
+        }
+        observer.failed = { peer, why in
+            logger.debug(
+                "a node did not give all of a layer",
+                metadata: [
+                    "layer": "\(layer)", "node": "\(dialer.name(of: PeerID(rawValue: peer)))", "error": "\(why)",
+                ])
+        }
+        return observer
     }
 
     /// Pulls a blob from any peer that has it; false when none does.

@@ -12,6 +12,8 @@ internal import SwiftProtobuf
 struct PeerServices: Sendable {
     /// Keys in one "have" question.
     static let keysMax = 1_024
+    /// What a peer is told of stays so long: time to decide, to open a stream, and for the first request.
+    static let leaseTime = Duration.seconds(30)
 
     let cluster: ClusterShell
     let digests: CacheMapShell
@@ -69,6 +71,10 @@ struct PeerServices: Sendable {
         var response = Peerbuild_Peer_V1_HaveResponse()
         for bytes in request.keys {
             let leased = records.lease(CacheKey(try PeerMessage.digest(bytes)))
+            if let leased {
+                snapshots.lease(
+                    leased.record.result.outputs.flatMap { $0?.layers.map(\.id) ?? [] }, for: Self.leaseTime)
+            }
             response.records.append(leased.map { PeerMessage.record($0.record) } ?? Peerbuild_Peer_V1_Record())
         }
         try await stream.send(response)
@@ -135,8 +141,8 @@ struct PeerServices: Sendable {
             stream.reset()
             return
         }
-        counters.add(\.layerBytesServed, UInt64(try snapshots.bytes(of: id)))
-        try await snapshots.serveLayer(id, on: stream)
+        let counters = counters
+        try await snapshots.serveLayer(id, on: stream) { counters.add(\.layerBytesServed, UInt64($0)) }
     }
 
     private func blob(_ stream: any PeerStream) async throws {

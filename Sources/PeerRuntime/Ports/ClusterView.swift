@@ -136,10 +136,16 @@ package struct BuildView: Sendable, Hashable {
 /// Counts since the node started.
 package struct NodeCounters: Sendable, Hashable {
     package var verticesExecuted: UInt64 = 0
+    /// Bytes of content that came from other nodes.
     package var layerBytesPulled: UInt64 = 0
+    /// Bytes of content that went to other nodes.
     package var layerBytesServed: UInt64 = 0
     /// Bytes of images that this node had from registries.
     package var registryBytesPulled: UInt64 = 0
+    /// Bytes of pulled layers that other layers of this node had.
+    package var layerBytesDeduplicated: UInt64 = 0
+    /// Bytes of pulled layers that a pull, cut off before, had brought.
+    package var layerBytesResumed: UInt64 = 0
     package var bloomHits: UInt64 = 0
     package var bloomHitsDenied: UInt64 = 0
 

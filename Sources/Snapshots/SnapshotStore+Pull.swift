@@ -1,0 +1,224 @@
+internal import ClusterModel
+internal import Glibc
+package import OCI
+internal import Synchronization
+internal import Transfer
+
+extension SnapshotStore {
+    /// Holders that work for one pull at once: more add nothing on a link that three fill.
+    package static let pullHoldersMax = 4
+
+    /// Fetches a layer from its holders, whole and verified or not at all; durable when this returns.
+    ///
+    /// Chunks that this node has, in whatever layer, are not fetched; what an earlier pull had brought is kept, also over
+    /// a restart. Of several pulls of one layer at once, one works and the others wait for it.
+    /// - Throws: `PullFailure` when the holders do not give all of it, `SnapshotError` when the disk refuses,
+    ///   `CancellationError`.
+    package func pullLayer(
+        _ id: Digest, from holders: [LayerHolder], observer: PullObserver = PullObserver()
+    ) async throws {
+        while true {
+            if contains(id) { return }
+            guard await waitForOther(id) else { break }
+            try Task.checkCancellation()
+        }
+        defer { endPull(of: id) }
+        guard !contains(id) else { return }
+        let directory = root + "/pulls/" + id.hex
+        do {
+            try await pull(id, from: holders, in: directory, observer)
+        } catch let error as SnapshotError {
+            // A full disk is not helped by half a layer.
+            removeTree(directory)
+            throw error
+        }
+    }
+
+    private func pull(
+        _ id: Digest, from holders: [LayerHolder], in directory: String, _ observer: PullObserver
+    ) async throws {
+        var candidates = holders.filter(\.isKnown) + holders.filter { !$0.isKnown }
+        var first: (holder: LayerHolder, stream: any PeerStream)?
+        let manifest: LayerManifest
+        if let staged = stagedManifest(id, in: directory) {
+            manifest = staged
+        } else {
+            let answer = try await askManifest(
+                of: id, from: &candidates, asked: holders.count, observer)
+            manifest = answer.manifest
+            first = (answer.holder, answer.stream)
+        }
+        let opened = first
+        do {
+            let target = try await offPool { [self] in try stage(manifest, in: directory) }
+            let missing = try await offPool { [self] in try settle(target, observer) }
+            if !missing.isEmpty {
+                let table = target.table
+                let plan = PullPlan(missing: missing, holders: min(candidates.count + 1, Self.pullHoldersMax)) {
+                    table.chunks[$0].length
+                }
+                let run = PullRun(plan, target, observer)
+                try await run.run(first: opened, others: candidates)
+            }
+            opened?.stream.reset()
+            try await offPool { [self] in
+                try target.finish()
+                try seal(directory + "/layer", as: manifest)
+                removeTree(directory)
+            }
+        } catch {
+            opened?.stream.reset()
+            throw error
+        }
+    }
+
+    /// The manifest that an earlier pull got.
+    private func stagedManifest(_ id: Digest, in directory: String) -> LayerManifest? {
+        guard let bytes = try? readFile(directory + "/layer/manifest"), Digest.of(bytes) == id else { return nil }
+        return try? LayerManifest(decoding: bytes)
+    }
+
+    private func stage(_ manifest: LayerManifest, in directory: String) throws -> PulledLayer {
+        let target = try PulledLayer(manifest, in: directory)
+        try writeManifest(manifest, to: directory + "/layer/manifest")
+        return target
+    }
+
+    /// Finds what is here already; returns the ordinals of what is not.
+    private func settle(_ target: PulledLayer, _ observer: PullObserver) throws -> [Int] {
+        var isThere = try target.present()
+        let resumed = isThere.indices.reduce(0) { $0 + (isThere[$1] ? Int64(target.table.chunks[$1].length) : 0) }
+        if resumed > 0 { observer.resumed(resumed) }
+        let local = try LocalChunks(target.table, isMissing: isThere.map { !$0 }, in: self)
+        let layers = Array(Set(local.sources.map(\.layer))).filter { (try? pin([$0])) != nil }
+        defer { unpin(layers) }
+        let copied = try local.copy(to: target, in: self)
+        for ordinal in copied.ordinals { isThere[ordinal] = true }
+        if copied.bytes > 0 { observer.deduplicated(copied.bytes) }
+        return isThere.indices.filter { !isThere[$0] }
+    }
+
+    /// Asks one holder after the other for the manifest; those that were asked are taken from `candidates`.
+    private func askManifest(
+        of id: Digest, from candidates: inout [LayerHolder], asked: Int, _ observer: PullObserver
+    ) async throws -> (manifest: LayerManifest, holder: LayerHolder, stream: any PeerStream) {
+        var reason = "nobody is known to hold it"
+        while !candidates.isEmpty {
+            try Task.checkCancellation()
+            let holder = candidates.removeFirst()
+            do {
+                let stream = try await holder.open()
+                do {
+                    let manifest = try await Self.manifest(of: id, on: stream)
+                    return (manifest, holder, stream)
+                } catch {
+                    stream.reset()
+                    throw error
+                }
+            } catch {
+                try Task.checkCancellation()
+                if let error = error as? TransferError, error.isLie { observer.lied(holder.id) }
+                reason = "\(error)"
+                observer.failed(holder.id, reason)
+            }
+        }
+        throw PullFailure(asked: asked, reason: reason)
+    }
+
+    private static func manifest(of id: Digest, on stream: any PeerStream) async throws -> LayerManifest {
+        try await withSilenceLimit(on: stream) { heard in
+            try await stream.send(TransferMessage.askManifest.encoded())
+            var pull = ManifestPull(id)
+            var assembler = PackAssembler()
+            while let bytes = try await stream.receive() {
+                heard()
+                let message = try TransferMessage(decoding: bytes)
+                if case .manifest(let total) = message {
+                    try pull.begin(total: total)
+                    continue
+                }
+                guard let pack = try assembler.receive(message, expected: { pull.expected($0) }) else { continue }
+                if let manifest = try pull.receive(pack.plain()) { return manifest }
+            }
+            throw TransferError.endedEarly
+        }
+    }
+
+    // MARK: One pull a layer
+
+    /// False when nobody else pulls the layer, and this caller is now the one who does; true when another's pull ended.
+    private func waitForOther(_ id: Digest) async -> Bool {
+        let ticket = nextNumber()
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let answer = withPulls { pulls -> Bool? in
+                    guard pulls[id] != nil else {
+                        pulls[id] = PullWaiters()
+                        return false
+                    }
+                    // A cancellation from here on finds the entry.
+                    if Task.isCancelled { return true }
+                    pulls[id]?.waiting[ticket] = continuation
+                    return nil
+                }
+                if let answer { continuation.resume(returning: answer) }
+            }
+        } onCancel: {
+            let mine = withPulls { $0[id]?.waiting.removeValue(forKey: ticket) }
+            mine?.resume(returning: true)
+        }
+    }
+
+    private func endPull(of id: Digest) {
+        let waiting = withPulls { $0.removeValue(forKey: id)?.waiting ?? [:] }
+        for continuation in waiting.values { continuation.resume(returning: true) }
+    }
+}
+
+extension TransferMessage.Pack {
+    /// The pack's bytes, as many as it says.
+    func plain() throws(TransferError) -> [UInt8] {
+        switch coding {
+        case .plain: return Array(bytes)
+        case .zstd:
+            guard let plain = ZstdCoder.decompress(bytes, count: plainBytes) else {
+                throw .malformedMessage("a pack that does not decompress to \(plainBytes) bytes")
+            }
+            return plain
+        }
+    }
+}
+
+/// Runs an exchange and resets its stream when nothing is heard for `PullPlan.stallLimit`.
+func withSilenceLimit<Value: Sendable>(
+    on stream: any PeerStream, _ body: @escaping @Sendable (_ heard: @Sendable () -> Void) async throws -> Value
+) async throws -> Value {
+    let silence = Silence()
+    return try await withThrowingTaskGroup(of: Value?.self) { group in
+        group.addTask {
+            try await withTaskCancellationHandler {
+                try await body { silence.end() }
+            } onCancel: {
+                stream.reset()
+            }
+        }
+        group.addTask {
+            while silence.length < PullPlan.stallLimit {
+                try await Task.sleep(for: PullPlan.stallLimit - silence.length)
+            }
+            return nil
+        }
+        defer { group.cancelAll() }
+        guard let value = try await group.next() ?? nil else { throw TransferError.silent }
+        return value
+    }
+}
+
+/// How long nothing has been heard.
+private final class Silence: Sendable {
+    private let clock = ContinuousClock()
+    private let last = Mutex(ContinuousClock().now)
+
+    var length: Duration { clock.now - last.withLock { $0 } }
+    func end() { last.withLock { $0 = clock.now } }
+}

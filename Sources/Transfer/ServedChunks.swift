@@ -1,0 +1,34 @@
+/// The holder's side of a pull: checks what a peer wants.
+package struct ServedChunks: Sendable {
+    package let manifest: LayerManifest
+    package let table: ChunkTable
+
+    package init(_ manifest: LayerManifest) {
+        self.manifest = manifest
+        table = ChunkTable(manifest)
+    }
+
+    /// The chunks that a want list names, in order.
+    ///
+    /// - Throws: `TransferError` when it is out of order, names what is not there, or is more than a pack.
+    package func wanted(_ ranges: [Range<Int>]) throws(TransferError) -> [ChunkTable.Chunk] {
+        var chunks: [ChunkTable.Chunk] = []
+        var bytes = 0
+        var position = 0
+        for range in ranges {
+            guard !range.isEmpty, range.lowerBound >= position, range.upperBound <= table.chunks.count else {
+                throw .malformedMessage("a want list with chunks \(range) of \(table.chunks.count)")
+            }
+            position = range.upperBound
+            for chunk in table.chunks[range] {
+                bytes += chunk.length
+                guard bytes <= TransferMessage.packBytesMax else {
+                    throw .malformedMessage("a want list of more than \(TransferMessage.packBytesMax) bytes")
+                }
+                chunks.append(chunk)
+            }
+        }
+        guard !chunks.isEmpty else { throw .malformedMessage("an empty want list") }
+        return chunks
+    }
+}

@@ -1,0 +1,209 @@
+internal import ClusterModel
+internal import OCI
+internal import Synchronization
+internal import Testing
+internal import Transfer
+
+@testable internal import Snapshots
+
+/// Pulls from several holders, with what can go wrong.
+@Suite struct PullTests {
+    /// 12 MB that do not compress, in files of all sizes.
+    private func mixedLayer(_ store: TestStore) throws -> LayerChain {
+        try store.layer(
+            """
+            mkdir many; i=0; while [ $i -lt 400 ]; do head -c $((i * 37)) /dev/urandom > many/$i; i=$((i + 1)); done
+            head -c 9000000 /dev/urandom > big; cp big copy; head -c 100000 /dev/urandom > middle
+            truncate -s 3M sparse; printf x | dd of=sparse bs=1 seek=2000000 conv=notrunc status=none
+            """)
+    }
+
+    @Test func `several holders share the work`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try mixedLayer(holder)
+        let layer = chain.layers[0].id
+        let sent = (0..<3).map { _ in Counter() }
+        let tally = PullTally()
+        try await puller.snapshots.pullLayer(
+            layer, from: (0..<3).map { memoryHolder(UInt64($0), layer, holder.snapshots, sent: sent[$0]) },
+            observer: tally.observer)
+        expectSame(try puller.dump(chain), try holder.dump(chain))
+        #expect(sent.allSatisfy { $0.value.load(ordering: .relaxed) > 500_000 })
+        #expect(tally.values.deduplicated == 0 && tally.values.liars.isEmpty)
+    }
+
+    @Test(arguments: 0..<10)
+    func `a link cut at any tenth is gone on with, over a restart`(tenth: Int) async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try mixedLayer(holder)
+        let layer = chain.layers[0].id
+        let whole = Int64(12_000_000)
+        let sent = Counter()
+        let (cut, rest) = (PullTally(), PullTally())
+        await #expect(throws: PullFailure.self) {
+            try await puller.snapshots.pullLayer(
+                layer,
+                from: [
+                    memoryHolder(1, layer, holder.snapshots, sent: sent) { message in
+                        sent.value.load(ordering: .relaxed) > whole * Int64(tenth) / 10 ? nil : message
+                    }
+                ], observer: cut.observer)
+        }
+        #expect(!puller.snapshots.contains(layer) && cut.values.liars.isEmpty)
+        let again = try SnapshotStore(root: puller.root + "/store")
+        try await again.pullLayer(layer, from: [memoryHolder(1, layer, holder.snapshots)], observer: rest.observer)
+        expectSame(try puller.dump(chain), try holder.dump(chain))
+        // Whole packs count, of which some were under way.
+        #expect(tenth < 5 || rest.values.resumed > 1_000_000, "\(rest.values)")
+        #expect(rest.values.resumed <= cut.values.content)
+        #expect(output("ls \(puller.root)/store/pulls") == "")
+    }
+
+    @Test func `a torn write is seen when a pull goes on`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try mixedLayer(holder)
+        let layer = chain.layers[0].id
+        let sent = Counter()
+        try? await puller.snapshots.pullLayer(
+            layer,
+            from: [
+                memoryHolder(1, layer, holder.snapshots, sent: sent) {
+                    sent.value.load(ordering: .relaxed) > 9_000_000 ? nil : $0
+                }
+            ])
+        let staged = puller.root + "/store/pulls/\(layer.hex)/layer/fs"
+        shell(
+            """
+            cd \(staged); printf TORN | dd of=big bs=1 seek=70000 conv=notrunc status=none
+            truncate -s 5 many/300; rm -f many/301; ln -s /etc/passwd many/301; echo long >> many/302
+            """)
+        let tally = PullTally()
+        let again = try SnapshotStore(root: puller.root + "/store")
+        try await again.pullLayer(layer, from: [memoryHolder(1, layer, holder.snapshots)], observer: tally.observer)
+        expectSame(try puller.dump(chain), try holder.dump(chain))
+        #expect(tally.values.resumed > 0)
+    }
+
+    @Test func `a holder that lies is named and its share comes from the other`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try mixedLayer(holder)
+        let layer = chain.layers[0].id
+        let tally = PullTally()
+        let liar = memoryHolder(1, layer, holder.snapshots) { message in
+            guard message.count > 100_000 else { return message }
+            var message = message
+            message[message.count - 9] ^= 4
+            return message
+        }
+        let honest = memoryHolder(2, layer, holder.snapshots)
+        try await puller.snapshots.pullLayer(layer, from: [liar, honest], observer: tally.observer)
+        expectSame(try puller.dump(chain), try holder.dump(chain))
+        #expect(tally.values.liars == [1])
+    }
+
+    @Test func `a holder that dies in the middle is replaced and not blamed`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try mixedLayer(holder)
+        let layer = chain.layers[0].id
+        let tally = PullTally()
+        let sent = Counter()
+        let dying = memoryHolder(1, layer, holder.snapshots, sent: sent) {
+            sent.value.load(ordering: .relaxed) > 2_000_000 ? nil : $0
+        }
+        let spare = memoryHolder(2, layer, holder.snapshots, isKnown: false)
+        try await puller.snapshots.pullLayer(layer, from: [dying, spare], observer: tally.observer)
+        expectSame(try puller.dump(chain), try holder.dump(chain))
+        #expect(tally.values.liars.isEmpty && tally.values.failed == [1])
+    }
+
+    @Test func `a holder that falls silent is replaced`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try mixedLayer(holder)
+        let layer = chain.layers[0].id
+        let tally = PullTally()
+        let silent = LayerHolder(id: 1) { MemoryStream.pair().puller }
+        try await puller.snapshots.pullLayer(
+            layer, from: [memoryHolder(2, layer, holder.snapshots), silent], observer: tally.observer)
+        #expect(puller.snapshots.contains(layer) && tally.values.liars.isEmpty)
+        // And as the only one it is given up.
+        let (other, alone) = (try TestStore(), PullTally())
+        await #expect(throws: PullFailure.self) {
+            try await other.snapshots.pullLayer(layer, from: [silent], observer: alone.observer)
+        }
+        #expect(alone.values.liars.isEmpty)
+    }
+
+    @Test func `what other layers have does not travel`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let old = try mixedLayer(holder)
+        _ = try await transfer(old.layers[0].id, from: holder.snapshots, to: puller.snapshots)
+        let view = try holder.snapshots.view(of: old)
+        let source = view.path
+        // Another layer with the same files and a few bytes changed, moved and added.
+        let new = try holder.layer(
+            """
+            cp -a \(source)/. .; mv many other; printf NEW | dd of=big bs=1 seek=4000000 conv=notrunc status=none
+            echo more >> other/7; echo fresh > fresh
+            """)
+        view.release()
+        let tally = PullTally()
+        try await puller.snapshots.pullLayer(
+            new.layers[0].id, from: [memoryHolder(1, new.layers[0].id, holder.snapshots)], observer: tally.observer)
+        expectSame(try puller.dump(new), try holder.dump(new))
+        #expect(tally.values.content < 3 * Int64(FastCDC.chunkBytesMax), "\(tally.values)")
+        #expect(tally.values.deduplicated > 11_000_000)
+        // What is damaged in the old layer is no source.
+        let third = try TestStore()
+        _ = try await transfer(old.layers[0].id, from: holder.snapshots, to: third.snapshots)
+        shell(
+            "cd \(third.snapshots.contentPath(of: old.layers[0].id)); dd if=/dev/urandom of=big bs=1M count=8 conv=notrunc status=none"
+        )
+        let damaged = PullTally()
+        try await third.snapshots.pullLayer(
+            new.layers[0].id, from: [memoryHolder(1, new.layers[0].id, holder.snapshots)], observer: damaged.observer)
+        expectSame(try third.dump(new), try holder.dump(new))
+        #expect(damaged.values.content > 6_000_000)
+    }
+
+    @Test func `a holder cannot remove what it serves, and says so when it has`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try mixedLayer(holder)
+        let layer = chain.layers[0].id
+        let refused = Counter()
+        let serving = memoryHolder(1, layer, holder.snapshots) { message in
+            do { try holder.snapshots.remove(layer) } catch { refused.value.add(1, ordering: .relaxed) }
+            return message
+        }
+        try await puller.snapshots.pullLayer(layer, from: [serving])
+        #expect(puller.snapshots.contains(layer))
+        #expect(refused.value.load(ordering: .relaxed) > 10)
+    }
+
+    @Test func `a manifest of 10 GB and a zstd bomb are refused`() async throws {
+        let puller = try TestStore()
+        for bad in [
+            [TransferMessage.manifest(total: 10 << 30)],
+            [
+                .manifest(total: 4 << 20),
+                // One block of 4 GB of zeros, so to speak: a frame that says it holds more than was announced.
+                .pack(
+                    .init(
+                        request: 0, coding: .zstd, plainBytes: 4 << 20, encodedBytes: 17,
+                        bytes: [
+                            0x28, 0xB5, 0x2F, 0xFD, 0xE0, 0, 0, 0, 0, 1, 0, 0, 0, 0x03, 0, 0x10, 0,
+                        ])),
+            ],
+        ] {
+            let tally = PullTally()
+            let hostile = LayerHolder(id: 9) {
+                let (near, far) = MemoryStream.pair()
+                for message in bad { try await far.send(message.encoded()) }
+                return near
+            }
+            await #expect(throws: PullFailure.self) {
+                try await puller.snapshots.pullLayer(Digest.of([1]), from: [hostile], observer: tally.observer)
+            }
+            #expect(tally.values.liars == [9])
+        }
+    }
+}
