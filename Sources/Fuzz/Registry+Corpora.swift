@@ -7,15 +7,28 @@ internal import Transfer
 extension Registry {
     static func digestMessages(_ keys: [CacheKey]) -> [[UInt8]] {
         guard let hashKey = MapHashKey(bytes: [UInt8](repeating: 7, count: 16)) else { return [] }
-        var digest = CacheMapDigest(epoch: 3, hashKey: hashKey, clusterSize: 5, keys: keys.prefix(20))
-        for key in keys.dropFirst(20) { digest.add(key) }
-        var messages = digest.flush().map { DigestMessage.delta($0) }
+        let entries = keys.map { MapEntry(key: $0, cost: 3, lastUsed: 1_700_000_000) }
+        var digest = CacheMapDigest(epoch: 3, hashKey: hashKey, clusterSize: 5, entries: entries.prefix(20))
+        let now = MonotonicInstant.zero
+        for entry in entries.dropFirst(20) { digest.add(entry) }
+        var messages = digest.flush(at: now).map { DigestMessage.delta($0) }
         digest.remove(keys[0])
-        messages += digest.flush().map { DigestMessage.delta($0) }
-        messages.append(.request(DigestRequest(epoch: 3, sequence: 1)))
-        messages += digest.answer(DigestRequest(epoch: 0, sequence: 0)).map { .pages($0) }
-        messages += digest.answer(DigestRequest(epoch: 3, sequence: 1)).map { .pages($0) }
+        messages += digest.flush(at: now).map { DigestMessage.delta($0) }
+        for request in [DigestRequest(epoch: 3, sequence: 1), DigestRequest(epoch: 0, sequence: 0)] {
+            messages.append(.request(request))
+            messages += digest.answer(request, at: now).map { .pages($0) }
+        }
+        messages += [
+            .moved(digest.position), .buckets([UInt32](repeating: 9, count: DigestMessage.bucketCount)),
+            .summaries([MapSummary(owner: PeerID(rawValue: 4), position: digest.position)]), .summaryRequest,
+            .have(HaveRequest(number: 7, keys: keys)),
+        ]
         return messages.map { $0.encoded() }
+    }
+
+    static func savedPosition(_ keys: [CacheKey]) -> [UInt8] {
+        let position = MapPosition(epoch: 3, sequence: 9, root: 77)
+        return SavedPosition(position: position, rate: FalseHitRate(clusterSize: keys.count)).encoded()
     }
 
     static var haveAnswers: [[UInt8]] {
@@ -30,7 +43,7 @@ extension Registry {
             [],
             [
                 LayerEntry(path: Array("bin".utf8), mode: 0o755, kind: .directory(isOpaque: true)),
-                LayerEntry(path: Array("bin/a".utf8), mode: 0o755, kind: .file(size: 3, content: digest)),
+                LayerEntry(path: Array("bin/a".utf8), mode: 0o755, kind: .file(size: 3, content: .init(whole: digest))),
                 LayerEntry(path: Array("bin/b".utf8), mode: 0o755, kind: .hardlink(target: Array("bin/a".utf8))),
                 LayerEntry(path: Array("bin/c".utf8), mode: 0o777, kind: .symlink(target: Array("a".utf8))),
                 LayerEntry(path: Array("dev".utf8), mode: 0o600, kind: .characterDevice(major: 1, minor: 3)),
@@ -44,8 +57,9 @@ extension Registry {
     static var transferMessages: [[UInt8]] {
         let messages: [TransferMessage] = [
             .head(total: 1 << 33, [1, 2, 3]), .part([UInt8](repeating: 4, count: 40)),
-            .want([0..<4, 7..<9], isLast: true),
-            .content([.init(entry: 3, offset: 1 << 20, bytes: [5, 6, 7])]), .end, .failure("not here"),
+            .askManifest, .manifest(total: 70_000), .want(request: 3, [0..<4, 7..<9]),
+            .pack(.init(request: 3, coding: .zstd, plainBytes: 90, encodedBytes: 40, bytes: [5, 6, 7])),
+            .failure("not here"),
         ]
         return messages.map { $0.encoded() }
     }

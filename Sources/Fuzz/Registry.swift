@@ -28,6 +28,9 @@ enum Registry {
                 "digest messages", corpus: digestMessages(keys), decode: { try DigestMessage(decoding: $0) },
                 encode: { $0.encoded() }),
             .codec(
+                "saved position", corpus: [savedPosition(keys)], decode: { try SavedPosition(decoding: $0) },
+                encode: { $0.encoded() }),
+            .codec(
                 "have request", corpus: [HaveRequest(number: 7, keys: keys).encoded()],
                 decode: { try HaveRequest(decoding: $0) }, encode: { $0.encoded() }),
             .codec(

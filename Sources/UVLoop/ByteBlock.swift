@@ -25,8 +25,8 @@ package final class ByteBlock: @unchecked Sendable {
 /// It belongs to whoever lends it and is written until the read's callback.
 // @unchecked: lent and filled on the loop's thread.
 package struct ReadRoom: @unchecked Sendable {
-    let start: UnsafeMutablePointer<UInt8>
-    let count: Int
+    package let start: UnsafeMutablePointer<UInt8>
+    package let count: Int
 
     /// The free end of a block, from `offset`; not empty.
     package init(_ block: ByteBlock, from offset: Int) {

@@ -57,7 +57,7 @@ extension PeerLinks {
             try probe.connection?.startReading { [weak self] event in
                 self?.assumeIsolated { $0.evidenceRead(number, event) }
             }
-            let hello = try probe.machine.takeOutput().bytes
+            let hello = probe.machine.takeHandshakeOutput()
             try probe.connection?.write(hello) { _ in }
         } catch {
             endEvidence(number, .unreachable)

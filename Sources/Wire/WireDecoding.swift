@@ -25,17 +25,24 @@ package struct WireDecoding {
         var dialer = try Self.machine(.dialer, ring, identities[0])
         var listener = try Self.machine(.listener, ring, identities[1])
         listening = listener
-        hellos.append(try dialer.takeOutput().bytes)
+        hellos.append(dialer.takeHandshakeOutput())
         dialing = dialer
         _ = try listener.receive(hellos[0])
-        replies.append(try listener.takeOutput().bytes)
-        var frames: [UInt8] = []
-        FrameCodec.append(.open, stream: 1, data: Array("have".utf8)[...], to: &frames)
-        FrameCodec.append(.dataEnd, stream: 1, data: [1, 2, 3], to: &frames)
-        FrameCodec.append(.ping, stream: 0, data: [UInt8](repeating: 1, count: 8)[...], to: &frames)
-        FrameCodec.append(.finish, stream: 1, to: &frames)
-        FrameCodec.append(.goAway, stream: 0, to: &frames)
-        records.append(frames)
+        replies.append(listener.takeHandshakeOutput())
+        records.append(Self.record())
+    }
+
+    private static func record() -> [UInt8] {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 256) { memory in
+            guard let start = memory.baseAddress else { return [] }
+            var writer = FrameWriter(start, capacity: memory.count)
+            writer.append(.open, stream: 1, data: [1] + Array("have".utf8))
+            writer.append(.dataEnd, stream: 1, data: [1, 2, 3])
+            writer.append(.ping, stream: 0, data: [UInt8](repeating: 1, count: 8))
+            writer.append(.finish, stream: 1)
+            writer.append(.goAway, stream: 0)
+            return Array(memory.prefix(writer.count))
+        }
     }
 
     private static func machine(
@@ -70,9 +77,13 @@ package struct WireDecoding {
     /// Gives an opened record to a fresh multiplexer and lets it answer.
     package func frames(_ bytes: [UInt8]) throws {
         var streams = StreamMultiplexer(isDialer: false)
-        _ = try streams.receive(bytes, in: 0..<bytes.count)
-        var answer: [UInt8] = []
-        _ = streams.fill(&answer, bytesMax: RecordCipher.plaintextBytesMax)
-        precondition(answer.count <= RecordCipher.plaintextBytesMax, "an answer of \(answer.count) bytes")
+        _ = try bytes.withUnsafeBytes { (raw: UnsafeRawBufferPointer) throws -> Int in try streams.receive(raw).count }
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: WireLimits.recordTextBytesMax) { memory in
+            guard let start = memory.baseAddress else { return }
+            // The writer traps on a frame that does not fit.
+            var writer = FrameWriter(start, capacity: memory.count)
+            var allowance = Int.max
+            _ = streams.fill(&writer, bulkAllowance: &allowance)
+        }
     }
 }

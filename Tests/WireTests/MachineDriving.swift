@@ -6,38 +6,6 @@ import Sodium
 
 /// Drives a machine without sockets and threads.
 extension LinkMachine {
-    /// Takes bytes as a socket would bring them, and all steps that follow.
-    mutating func receive(_ bytes: [UInt8]) throws -> [Event] {
-        var events: [Event] = []
-        var rest = bytes[...]
-        repeat {
-            if !isInboundFull, !rest.isEmpty {
-                let room = room()
-                let count = min(room.count, rest.count)
-                rest.prefix(count).withUnsafeBufferPointer { source in
-                    if let start = source.baseAddress { room.start.update(from: start, count: count) }
-                }
-                filled(count)
-                rest = rest.dropFirst(count)
-            }
-            events += try step()
-        } while !rest.isEmpty
-        return events
-    }
-
-    private mutating func step() throws -> [Event] {
-        var events: [Event] = []
-        while true {
-            switch try next() {
-            case .waiting: return events
-            case .events(let more): events += more
-            case .open(let batch):
-                batch.open()
-                events += try opened(batch)
-            }
-        }
-    }
-
     /// The next bytes for the socket: a handshake message or a batch of records; empty when nothing is due.
     mutating func takeOutput() throws -> (bytes: [UInt8], events: [Event]) {
         let message = takeHandshakeOutput()
