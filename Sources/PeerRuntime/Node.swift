@@ -69,10 +69,12 @@ package final class Node: Sendable {
         guard settings.keys.isSecret || Self.isLoopback(settings.bind.host) else {
             throw NodeError.publicBind(settings.bind)
         }
-        let links = try PeerLinks(
-            configuration: PeerLinkConfiguration(
-                bind: settings.bind, identity: identity, bootID: bootID, keys: settings.keys,
-                clusterName: settings.clusterName), logger: logger)
+        var linkConfiguration = PeerLinkConfiguration(
+            bind: settings.bind, identity: identity, bootID: bootID, keys: settings.keys,
+            clusterName: settings.clusterName)
+        linkConfiguration.bulkRateMax = settings.transferRateMax
+        if let served = settings.servedTransfersMax { linkConfiguration.servedBulkMax = served }
+        let links = try PeerLinks(configuration: linkConfiguration, logger: logger)
         let bound = try await links.start()
         let address =
             settings.advertise.map { PeerAddress(host: $0.host, port: $0.port == 0 ? bound.port : $0.port) }

@@ -39,6 +39,9 @@ internal import Testing
             [registry."localhost:5000"]
               http = true
               ca = ["/a.pem"]
+            [transfer]
+              rate-limit = "100MB"
+              max-serving = 5
             [cluster]
               name = "farm"
               node-name = "n1"
@@ -52,6 +55,7 @@ internal import Testing
         #expect(configuration.root == "/data")
         #expect(configuration.addresses == [.unix(path: "/run/x.sock"), .tcp(host: "127.0.0.1", port: 1234)])
         #expect(configuration.slots == 3)
+        #expect(configuration.rateLimit == 100_000_000 && configuration.servingMax == 5)
         #expect(configuration.labels == ["disk": "ssd"])
         #expect(configuration.platforms.map(\.description) == ["linux/arm64"])
         #expect(configuration.cacheBytesMax == 20_000_000_000)

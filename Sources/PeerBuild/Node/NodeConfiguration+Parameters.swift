@@ -22,6 +22,8 @@ extension NodeConfiguration {
         }
         parameters.join = join
         parameters.clusterName = clusterName
+        parameters.transferRateMax = rateLimit
+        parameters.servedTransfersMax = servingMax
         parameters.slots = slots ?? ProcessInfo.processInfo.activeProcessorCount
         parameters.labels = labels
         parameters.platforms = platforms.isEmpty ? [.host] : platforms

@@ -12,6 +12,8 @@ struct NodeSettings: Sendable {
         case key = "tlskey"
         case entitlement = "allow-insecure-entitlement"
         case cacheBytesMax = "cache-max"
+        case rateLimit = "transfer-rate-limit"
+        case servingMax = "transfer-max-serving"
 
         /// The environment variable that sets it; lists are comma separated.
         var variable: String {
