@@ -80,10 +80,11 @@ package final class Node: Sendable {
         let ring = try ClusterKeyRing.atStart(
             keyFile: settings.keys, kept: root + "/keyring", now: UInt64(settings.startSeconds))
         try ring.keep(at: root + "/keyring")
-        let links = try PeerLinks(
-            configuration: PeerLinkConfiguration(
-                bind: settings.bind, identity: identity, bootID: bootID, keys: ring,
-                clusterName: settings.clusterName), logger: logger)
+        var linkConfiguration = PeerLinkConfiguration(
+            bind: settings.bind, identity: identity, bootID: bootID, keys: ring, clusterName: settings.clusterName)
+        linkConfiguration.bulkRateMax = settings.transferRateMax
+        if let served = settings.servedTransfersMax { linkConfiguration.servedBulkMax = served }
+        let links = try PeerLinks(configuration: linkConfiguration, logger: logger)
         let bound = try await links.start()
         var advertised = settings.advertise.prefix(NodeParameters.advertiseMax).map {
             PeerAddress(host: $0.host, port: $0.port == 0 ? bound.port : $0.port)

@@ -22,6 +22,10 @@ package struct NodeParameters: Sendable {
     package var slots: Int
     /// Bytes of the cache-map digest; above it only the most valuable keys are published.
     package var mapBudget: Int
+    /// Bytes a second of content that this node sends to peers at most; nil is no limit.
+    package var transferRateMax: Int?
+    /// Streams of content that it serves at once; nil is the default.
+    package var servedTransfersMax: Int?
     package var labels: [String: String]
     package var platforms: [Platform]
     package var registries: [String: RegistryHostConfiguration]

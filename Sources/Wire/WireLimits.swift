@@ -50,8 +50,9 @@ package enum WireLimits {
     ///
     /// Sixteen pulls at their full windows and as much again; a peer that sends more without being read is cut off.
     static let linkBufferBytes = 64 << 20
-    /// Streams of content that are served at once unless the node says otherwise.
-    package static let servedBulkMax = 8
+    /// Streams of content that are served at once unless the node says otherwise: what waits for a registry's blob here
+    /// counts as well.
+    package static let servedBulkMax = 32
     /// Credit that a receiver gives: more than the cost of one longest message, so that one always fits.
     static let windowBytes = 2 << 20
     /// Bytes of a stream that wait to be framed before `send` waits.

@@ -40,6 +40,9 @@ internal import Testing
             [registry."localhost:5000"]
               http = true
               ca = ["/a.pem"]
+            [transfer]
+              rate-limit = "100MB"
+              max-serving = 5
             [cluster]
               name = "farm"
               node-name = "n1"
@@ -53,6 +56,7 @@ internal import Testing
         #expect(configuration.root == "/data")
         #expect(configuration.addresses == [.unix(path: "/run/x.sock"), .tcp(host: "127.0.0.1", port: 1234)])
         #expect(configuration.slots == 3)
+        #expect(configuration.rateLimit == 100_000_000 && configuration.servingMax == 5)
         #expect(configuration.labels == ["disk": "ssd"])
         #expect(configuration.platforms.map(\.description) == ["linux/arm64"])
         #expect(configuration.cacheBytesMax == 20_000_000_000)
@@ -149,8 +153,10 @@ internal import Testing
         #expect(
             text == #"{"builds":[{"cached":3,"completed":4,"home":"n","ref":"r","running":1,"#
                 + #""started":"2026-01-01T00:00:00Z","vertices":5}],"counters":{"bloomHits":0,"bloomHitsDenied":0,"#
-                + #""layerBytesPulled":0,"layerBytesServed":0,"verticesExecuted":0},"members":[{"address":"a:1","cacheBytes":4,"#
-                + #""cacheKeys":3,"incarnation":1,"labels":{"k":"v"},"name":"n","platforms":["linux/amd64"],"#
+                + #""layerBytesDeduplicated":0,"layerBytesPulled":0,"layerBytesResumed":0,"layerBytesServed":0,"#
+                + #""verticesExecuted":0},"gossip":{"keyring":[],"seeds":[],"warnings":[]},"members":[{"#
+                + #""address":"a:1","alternatives":[],"cacheBytes":4,"cacheKeys":3,"conditions":[],"incarnation":1,"#
+                + #""labels":{"k":"v"},"loadAgeSeconds":-1,"name":"n","platforms":["linux/amd64"],"#
                 + #""queued":0,"running":1,"slots":2,"state":"alive","version":"1"}]}"#)
     }
 

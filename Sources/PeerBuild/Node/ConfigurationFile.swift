@@ -44,6 +44,7 @@ struct ConfigurationFile {
             case "grpc": readGRPC(value)
             case "worker": readWorker(value)
             case "registry": readRegistries(value)
+            case "transfer": section(value, [key], ["rate-limit": .rateLimit, "max-serving": .servingMax])
             case "cluster":
                 section(
                     value, [key],

@@ -23,6 +23,8 @@ extension NodeConfiguration {
         if let keyGraceSeconds { parameters.keyGraceSeconds = UInt64(keyGraceSeconds) }
         parameters.join = join
         parameters.clusterName = clusterName
+        parameters.transferRateMax = rateLimit
+        parameters.servedTransfersMax = servingMax
         parameters.slots = slots ?? ProcessInfo.processInfo.activeProcessorCount
         parameters.mapBudget = mapBudget
         parameters.labels = labels

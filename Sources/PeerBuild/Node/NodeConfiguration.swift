@@ -11,6 +11,9 @@ struct NodeConfiguration: Sendable, Hashable {
     /// Without a cluster key nothing beyond this machine is served.
     static let defaultBindWithoutKey = "127.0.0.1:7946"
     static let slotsRange = 1...4_096
+    static let servingRange = 1...1_024
+    /// One longest frame of a peer link a second.
+    static let rateLimitMin: Int64 = 64_000
 
     /// Unique in the cluster.
     var name: String
@@ -35,6 +38,10 @@ struct NodeConfiguration: Sendable, Hashable {
     var clusterName = "default"
     /// Steps that run at the same time; nil means one a core.
     var slots: Int?
+    /// Bytes a second of content to peers; nil is no limit.
+    var rateLimit: Int?
+    /// Streams of content that are served to peers at once; nil is the default.
+    var servingMax: Int?
     var labels: [String: String] = [:]
     /// Platforms that steps may be run for; empty means the machine's own and what binfmt_misc emulates.
     var platforms: [Platform] = []

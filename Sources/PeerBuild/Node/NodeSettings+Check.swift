@@ -121,6 +121,26 @@ extension NodeSettings {
                     fault(.mapBudget, text, "must be a size from \(range.lowerBound) to \(range.upperBound) bytes")
                 }
             }
+            readTransfer(&result)
+        }
+
+        private mutating func readTransfer(_ result: inout NodeConfiguration) {
+            if let text = text(.rateLimit) {
+                let rate = SizeArgument(argument: text)?.bytes ?? 0
+                if rate >= NodeConfiguration.rateLimitMin, let limit = Int(exactly: rate) {
+                    result.rateLimit = limit
+                } else {
+                    fault(.rateLimit, text, "must be bytes a second, such as 100MB; 64KB at least")
+                }
+            }
+            if let text = text(.servingMax) {
+                let range = NodeConfiguration.servingRange
+                if let count = Int(text), range.contains(count) {
+                    result.servingMax = count
+                } else {
+                    fault(.servingMax, text, "must be a number from \(range.lowerBound) to \(range.upperBound)")
+                }
+            }
         }
 
         private mutating func readLists(_ result: inout NodeConfiguration) {

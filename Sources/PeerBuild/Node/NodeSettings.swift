@@ -15,6 +15,8 @@ struct NodeSettings: Sendable {
         case noNewPrivileges = "no-new-privileges"
         case mapBudget = "map-budget"
         case keyGrace = "key-grace"
+        case rateLimit = "transfer-rate-limit"
+        case servingMax = "transfer-max-serving"
 
         /// The environment variable that sets it; lists are comma separated.
         var variable: String {

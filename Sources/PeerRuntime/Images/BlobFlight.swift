@@ -4,31 +4,46 @@ internal import Synchronization
 /// A blob that is on its way to this node: others follow it while it arrives.
 final class BlobFlight: Sendable {
     private struct State {
-        var isFromRegistry = false
+        var phase = Phase.owner
         var written: Int64 = 0
         var outcome: Bool?
         var tickets: UInt64 = 0
         var waiting: [UInt64: CheckedContinuation<Void, Never>] = [:]
     }
 
+    /// What it is doing.
+    enum Phase {
+        /// Waits for the blob's owner, who may wait for nobody; peers that follow have to be sure of that.
+        case owner
+        case holders
+        case registry
+    }
+
     let writer: BlobWriter
-    /// Whether peers may wait for it.
-    let isOwners: Bool
     /// Longest that the blob may be.
     private let bytesMax: Int64
     private let state = Mutex(State())
 
-    init(writer: BlobWriter, isOwners: Bool, bytesMax: Int64) {
+    init(writer: BlobWriter, bytesMax: Int64) {
         self.writer = writer
-        self.isOwners = isOwners
         self.bytesMax = bytesMax
     }
 
     var written: Int64 { state.withLock { $0.written } }
     /// Whether the registry gives it right now.
-    var isFromRegistry: Bool { state.withLock { $0.isFromRegistry } }
+    var isFromRegistry: Bool { state.withLock { $0.phase == .registry } }
+    /// Whether peers may wait for it without ever waiting for themselves: it does not wait for an owner, or bytes come.
+    var canBeFollowed: Bool { state.withLock { $0.phase != .owner || $0.written > 0 || $0.outcome != nil } }
 
-    func setFromRegistry() { state.withLock { $0.isFromRegistry = true } }
+    func enter(_ phase: Phase) { wake { $0.phase = phase } }
+
+    /// Waits until it can be followed.
+    func waitUntilFollowable() async throws {
+        while !canBeFollowed {
+            _ = await progress(beyond: 0)
+            try Task.checkCancellation()
+        }
+    }
 
     /// Appends bytes and tells the followers.
     func write(_ bytes: [UInt8]) throws {

@@ -21,7 +21,7 @@ extension ImageShare {
         let blob = ask.blob
         if content.contains(blob.digest) { return try await send(blob.digest, from: Int64(ask.offset), on: stream) }
         if let flight = flight(of: blob.digest) {
-            guard ask.mode == .get ? flight.isOwners : flight.isFromRegistry && flight.isOwners else {
+            guard ask.mode == .get ? await becomesFollowable(flight) : flight.isFromRegistry else {
                 return try await refuse("it waits for the blob itself", stream)
             }
             return try await follow(flight, ask, stream)
@@ -30,7 +30,7 @@ extension ImageShare {
         guard !isBusy else { return try await refuse("it is busy", stream) }
         let plan = plan(for: blob.digest, isAsked: true)
         let (flight, isMine) = try begin(blob, plan)
-        guard isMine else { return try await follow(flight, ask, stream) }
+        guard isMine else { return try await serve(ask, stream) }
         let reference = try Reference(parsing: "\(ask.repository)@\(blob.digest)")
         let credentials = AskersCredentials(stream: stream)
         let source = SharedSource(
@@ -49,6 +49,18 @@ extension ImageShare {
         }
         try await followed
         if let failure { logger.debug("a blob was not had for a peer", metadata: ["error": "\(failure)"]) }
+    }
+
+    /// Whether a flight can be followed within the limit.
+    private func becomesFollowable(_ flight: BlobFlight) async -> Bool {
+        do {
+            try await withDeadline(Self.followLimit, timeout: ShareError.stalled) {
+                try await flight.waitUntilFollowable()
+            }
+            return true
+        } catch {
+            return false
+        }
     }
 
     private func refuse(_ why: String, _ stream: any PeerStream) async throws {

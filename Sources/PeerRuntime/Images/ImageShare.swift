@@ -16,6 +16,10 @@ final class ImageShare: ImageSharing {
     /// A question whether a node has a blob is answered at once.
     static let holderLimit = Duration.seconds(5)
     static let pulse = Duration.seconds(3)
+    /// How long a peer waits for a node that itself waits for the blob's owner.
+    ///
+    /// Two nodes with other views of the cluster may wait for each other: this is the end of it.
+    static let followLimit = Duration.seconds(6)
     /// Logins that an owner may ask of an asker for one blob: its own host and a token server, with some to spare.
     static let loginsMax = 8
     /// Blobs that are on their way at once; more are refused to peers.
@@ -68,7 +72,8 @@ final class ImageShare: ImageSharing {
 
     /// The blob's flight, and whether the caller has to lead it.
     func begin(_ blob: Descriptor, _ plan: SharePlan) throws -> (flight: BlobFlight, isMine: Bool) {
-        let fresh = BlobFlight(writer: try content.ingest(), isOwners: plan.isOwners, bytesMax: blob.size)
+        let fresh = BlobFlight(writer: try content.ingest(), bytesMax: blob.size)
+        if plan.isOwners { fresh.enter(.holders) }
         return flights.withLock { flights in
             if let known = flights[blob.digest] { return (known, false) }
             flights[blob.digest] = fresh
@@ -91,6 +96,7 @@ final class ImageShare: ImageSharing {
         var failure: (any Error)?
         for step in plan.steps {
             do {
+                flight.enter(step.phase)
                 switch step {
                 case .owner(let peer): try await pull(blob, .get, from: peer, into: flight, source)
                 case .holders(let peers):
@@ -113,7 +119,7 @@ final class ImageShare: ImageSharing {
     }
 
     private func leadFromRegistry(_ blob: Descriptor, _ source: SharedSource) async throws {
-        let flight = BlobFlight(writer: try content.ingest(), isOwners: false, bytesMax: blob.size)
+        let flight = BlobFlight(writer: try content.ingest(), bytesMax: blob.size)
         defer { flight.writer.abort() }
         try await pullFromRegistry(blob, into: flight, source)
         try flight.writer.commit(expected: blob.digest)
@@ -122,7 +128,6 @@ final class ImageShare: ImageSharing {
     // MARK: From the registry
 
     private func pullFromRegistry(_ blob: Descriptor, into flight: BlobFlight, _ source: SharedSource) async throws {
-        flight.setFromRegistry()
         let isDocument = Self.isManifest(blob.mediaType)
         // What a peer gave before it failed is the same bytes, or the digest tells.
         let skipped = Mutex(flight.written)
@@ -222,6 +227,17 @@ final class ImageShare: ImageSharing {
                 descriptor: descriptor, age: .seconds(Int64(age)), node: "node " + member.metadata.name)
         }
         return nil
+    }
+}
+
+extension SharePlan.Step {
+    /// What a flight does in this step.
+    fileprivate var phase: BlobFlight.Phase {
+        switch self {
+        case .owner: .owner
+        case .holders: .holders
+        case .registry: .registry
+        }
     }
 }
 

@@ -81,7 +81,8 @@ final class TestNode: @unchecked Sendable {  // Used by one test, which runs its
 
     func command(_ arguments: [String], within seconds: Double = 60) async throws -> Command.Result {
         guard let verb = arguments.first else { throw HarnessFailure("no command") }
-        let all = [try Self.binary(), verb, "--addr", address] + arguments.dropFirst()
+        // Last, since a verb may have verbs of its own.
+        let all = [try Self.binary(), verb] + arguments.dropFirst() + ["--addr", address]
         return try await workspace.run(all, environment: Self.clientEnvironment, within: seconds)
     }
 
