@@ -26,7 +26,7 @@ extension EndToEnd {
                 for node in [a, b] { try await node.waitForMember("c", "dead") }
 
                 let context = try workspace.context(
-                    "FROM busybox\n" + (0..<6).map { "RUN sleep 1; echo \($0) >/\($0)\n" }.joined())
+                    "FROM base\n" + (0..<6).map { "RUN sleep 1; echo \($0) >/\($0)\n" }.joined())
                 let build = try b.startBuild(context, base: base)
                 #expect(try await a.command(["keys", "rotate"]).status == 0)
                 #expect(try await build.end().status == 0)
