@@ -114,7 +114,8 @@ package final class Node: Sendable {
         let layouts = OCILayoutSource(loader: loader)
         let downloads = try HTTPSource(content: blobs, snapshots: snapshots, cacheDirectory: root + "/downloads")
         let steps = try StepExecutor(
-            configuration: StepExecutorConfiguration(root: root, runtimePath: settings.runtimePath),
+            configuration: StepExecutorConfiguration(
+                root: root, runtimePath: settings.runtimePath, forbidsNewPrivileges: settings.forbidsNewPrivileges),
             snapshots: snapshots)
         let board = ClaimBoard()
         let executor = Executor(

@@ -29,6 +29,8 @@ package struct NodeParameters: Sendable {
     package var entitlements: Set<String>
     /// The OCI runtime; nil looks for crun and runc.
     package var runtimePath: String?
+    /// Whether steps may not gain privileges by set-uid programs such as `sudo`.
+    package var forbidsNewPrivileges: Bool
     package var version: String
     /// Unix time in seconds at the start, and a seed for randomness: taken by the wiring, not here.
     package var startSeconds: UInt32
@@ -46,6 +48,7 @@ package struct NodeParameters: Sendable {
         platforms = [.host]
         registries = [:]
         entitlements = []
+        forbidsNewPrivileges = false
         version = ""
         startSeconds = 0
         seed = 0

@@ -32,6 +32,7 @@ internal import Testing
               max-parallelism = 3
               platforms = ["linux/arm64"]
               maxUsedSpace = "20GB"
+              no-new-privileges = true
               [worker.oci.labels]
                 disk = "ssd"
             [registry."docker.io"]
@@ -59,6 +60,7 @@ internal import Testing
         #expect(configuration.labels == ["disk": "ssd"])
         #expect(configuration.platforms.map(\.description) == ["linux/arm64"])
         #expect(configuration.cacheBytesMax == 20_000_000_000)
+        #expect(configuration.forbidsNewPrivileges)
         #expect(configuration.registries["docker.io"]?.mirrors == ["mirror.example:5000"])
         #expect(configuration.registries["localhost:5000"] == RegistrySettings(isHTTP: true, authorities: ["/a.pem"]))
         #expect(configuration.clusterName == "farm")

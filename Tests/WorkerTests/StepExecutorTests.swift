@@ -66,7 +66,7 @@ internal import Worker
         }
     }
 
-    @Test func `A step has Docker's capabilities, a seccomp filter and no new privileges`() async throws {
+    @Test func `A step has Docker's capabilities, a seccomp filter and may use set-uid programs`() async throws {
         try await StepFixture.with { fixture in
             let run = try await fixture.run(
                 "cat /proc/self/status; umount /proc || echo no-umount; mount -t tmpfs x /tmp || echo no-mount; touch /proc/sys/x || echo read-only"
@@ -74,7 +74,7 @@ internal import Worker
             #expect(run.output.contains("CapEff:\t00000000a80425fb"))
             #expect(run.output.contains("CapBnd:\t00000000a80425fb"))
             #expect(run.output.contains("Seccomp:\t2"))
-            #expect(run.output.contains("NoNewPrivs:\t1"))
+            #expect(run.output.contains("NoNewPrivs:\t0"))
             for text in ["no-umount", "no-mount", "read-only"] { #expect(run.output.contains(text), "\(text)") }
             await #expect(throws: OperationError.entitlementMissing("security.insecure")) {
                 _ = try await fixture.run("true") { $0.security = .insecure }
@@ -83,6 +83,13 @@ internal import Worker
                 $0.security = .insecure
             }
             #expect(insecure.output.contains("Seccomp:\t0") && !insecure.output.contains("CapEff:\t00000000a80425fb"))
+        }
+    }
+
+    @Test func `A node can keep steps from new privileges`() async throws {
+        try await StepFixture.with(forbidsNewPrivileges: true) { fixture in
+            let run = try await fixture.run("cat /proc/self/status")
+            #expect(run.output.contains("NoNewPrivs:\t1"))
         }
     }
 

@@ -21,7 +21,7 @@ final class StepFixture: Sendable {
         "readlink", "rm", "sh", "sleep", "stat", "su", "touch", "true", "ulimit", "umount", "yes", "head",
     ]
 
-    init() throws {
+    init(forbidsNewPrivileges: Bool = false) throws {
         root = NSTemporaryDirectory() + "peerbuild-step-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
         snapshots = try SnapshotStore(root: root + "/snapshots")
@@ -41,7 +41,9 @@ final class StepFixture: Sendable {
             to: URL(filePath: "\(work.path)/etc/group"))
         guard let layer = try snapshots.commit(work) else { throw OperationError.invalid("an empty base") }
         base = LayerChain([layer])
-        executor = try StepExecutor(configuration: StepExecutorConfiguration(root: root), snapshots: snapshots)
+        executor = try StepExecutor(
+            configuration: StepExecutorConfiguration(root: root, forbidsNewPrivileges: forbidsNewPrivileges),
+            snapshots: snapshots)
     }
 
     func close() {
@@ -50,8 +52,10 @@ final class StepFixture: Sendable {
     }
 
     /// A fixture that is taken down afterwards.
-    static func with<Value>(_ body: (StepFixture) async throws -> Value) async throws -> Value {
-        let fixture = try StepFixture()
+    static func with<Value>(
+        forbidsNewPrivileges: Bool = false, _ body: (StepFixture) async throws -> Value
+    ) async throws -> Value {
+        let fixture = try StepFixture(forbidsNewPrivileges: forbidsNewPrivileges)
         do {
             let value = try await body(fixture)
             fixture.close()

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Glibc
 
 /// Runs a program of the user's to its end.
 enum ChildProcess {
@@ -13,17 +14,25 @@ enum ChildProcess {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = [program] + arguments
-        let standardInput = Pipe()
         let standardOutput = Pipe()
-        process.standardInput = standardInput
+        process.standardInput = try file(holding: input)
         process.standardOutput = standardOutput
         process.standardError = FileHandle.nullDevice
         try process.run()
-        // Helpers read one line's worth; it fits the pipe, so writing can't block.
-        try? standardInput.fileHandleForWriting.write(contentsOf: Data(input))
-        try? standardInput.fileHandleForWriting.close()
         let bytes = try standardOutput.fileHandleForReading.readToEnd() ?? Data()
         process.waitUntilExit()
         return Output(status: process.terminationStatus, bytes: Array(bytes))
+    }
+
+    /// A file without a name, to be read from its start.
+    ///
+    /// A pipe would raise SIGPIPE here when the program ends without reading, as one that does not exist does.
+    private static func file(holding bytes: [UInt8]) throws -> FileHandle {
+        guard let stream = tmpfile() else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
+        defer { fclose(stream) }
+        let handle = FileHandle(fileDescriptor: dup(fileno(stream)), closeOnDealloc: true)
+        try handle.write(contentsOf: Data(bytes))
+        try handle.seek(toOffset: 0)
+        return handle
     }
 }

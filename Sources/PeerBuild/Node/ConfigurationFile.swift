@@ -80,7 +80,7 @@ struct ConfigurationFile {
                 value, ["worker", key],
                 [
                     "platforms": .platform, "labels": .label, "max-parallelism": .slots, "binary": .runtime,
-                    "maxUsedSpace": .cacheBytesMax,
+                    "maxUsedSpace": .cacheBytesMax, "no-new-privileges": .noNewPrivileges,
                 ])
         }
     }

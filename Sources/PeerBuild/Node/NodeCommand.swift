@@ -34,6 +34,8 @@ struct NodeCommand: AsyncParsableCommand {
     @Option(help: "network.host, security.insecure or device; may be repeated.")
     var allowInsecureEntitlement: [String] = []
     @Option(help: "OCI runtime; crun or runc in PATH by default.") var runtime: String?
+    @Flag(help: "Keeps set-uid programs in steps, such as sudo, from gaining privileges.")
+    var noNewPrivileges = false
     @Option(help: "Most that layers and blobs may take, such as 20GB.") var cacheMax: String?
 
     func run() async throws {
@@ -60,6 +62,7 @@ struct NodeCommand: AsyncParsableCommand {
             (.clusterName, clusterName), (.slots, slots), (.logLevel, logLevel), (.logFormat, logFormat),
             (.authority, authority), (.certificate, certificate), (.key, key), (.runtime, runtime),
             (.cacheBytesMax, cacheMax), (.insecure, insecure ? "true" : nil),
+            (.noNewPrivileges, noNewPrivileges ? "true" : nil),
         ]
         for (key, text) in single { settings.set(key, text.map { [$0] } ?? [], origin: "--\(key.rawValue)") }
         let lists: [(NodeSettings.Key, [String])] = [

@@ -34,6 +34,7 @@ extension NodeConfiguration {
         }
         parameters.entitlements = Set(entitlements.map(\.rawValue))
         parameters.runtimePath = runtime
+        parameters.forbidsNewPrivileges = forbidsNewPrivileges
         parameters.version = PeerBuildCommand.version
         parameters.startSeconds = UInt32(clamping: Int(Date().timeIntervalSince1970))
         parameters.seed = RandomBytes.seed()

@@ -52,6 +52,8 @@ struct NodeConfiguration: Sendable, Hashable {
     var entitlements: Set<Entitlement> = []
     /// An OCI runtime to run steps with; nil looks for `crun` and `runc` in PATH.
     var runtime: String?
+    /// Whether set-uid programs in steps are kept from gaining privileges.
+    var forbidsNewPrivileges = false
     /// Bytes of layers and blobs that are kept at most; nil means no limit.
     var cacheBytesMax: Int64?
 

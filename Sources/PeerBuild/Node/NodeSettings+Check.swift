@@ -49,6 +49,7 @@ extension NodeSettings {
             result.join = texts(.join) ?? []
             for seed in result.join { checkEndpoint(seed, .join, allowsPortZero: false) }
             result.runtime = text(.runtime)
+            result.forbidsNewPrivileges = flag(.noNewPrivileges)
             readLimits(&result)
             readLists(&result)
             readLog(&result)
@@ -137,13 +138,7 @@ extension NodeSettings {
         }
 
         private mutating func readTLS(_ result: inout NodeConfiguration) {
-            if let text = text(.insecure) {
-                if let flag = Bool(text) {
-                    result.isInsecure = flag
-                } else {
-                    fault(.insecure, text, "must be true or false")
-                }
-            }
+            result.isInsecure = flag(.insecure)
             let files = [Key.authority, .certificate, .key].map { text($0) }
             if case let (authority?, certificate?, key?) = (files[0], files[1], files[2]) {
                 result.tls = TLSFiles(authority: authority, certificate: certificate, key: key)
@@ -162,6 +157,14 @@ extension NodeSettings {
 
         private func texts(_ key: Key) -> [String]? { settings.values[key]?.texts }
         private func text(_ key: Key) -> String? { texts(key)?.last }
+
+        /// False when it is not set, or set to what is no flag.
+        private mutating func flag(_ key: Key) -> Bool {
+            guard let text = text(key) else { return false }
+            if let flag = Bool(text) { return flag }
+            fault(key, text, "must be true or false")
+            return false
+        }
 
         private mutating func fault(_ key: Key, _ value: String, _ why: String) {
             let origin = settings.values[key]?.origin ?? "--\(key.rawValue)"

@@ -14,6 +14,7 @@ struct NodeSettings: Sendable {
         case cacheBytesMax = "cache-max"
         case rateLimit = "transfer-rate-limit"
         case servingMax = "transfer-max-serving"
+        case noNewPrivileges = "no-new-privileges"
 
         /// The environment variable that sets it; lists are comma separated.
         var variable: String {

@@ -10,10 +10,13 @@ package struct StepExecutorConfiguration: Sendable {
     /// nodes on one machine do not share it.
     package var controlGroupParent: String
     /// Keeps programs with set-uid bits or file capabilities from gaining privileges.
+    ///
+    /// Off by default, as in BuildKit and Docker: `USER app` followed by `RUN sudo ...` must build (moby/buildkit#745).
+    /// A step that starts as root has Docker's whole capability set anyway.
     package var forbidsNewPrivileges: Bool
 
     package init(
-        root: String, runtimePath: String? = nil, controlGroupParent: String? = nil, forbidsNewPrivileges: Bool = true
+        root: String, runtimePath: String? = nil, controlGroupParent: String? = nil, forbidsNewPrivileges: Bool = false
     ) {
         self.root = root
         self.runtimePath = runtimePath
