@@ -115,6 +115,7 @@ import Wire
             }
             let counters = await right.links.counters()
             #expect(counters.handshakesTimedOut >= 1)
+            #expect(counters.handshakesFailed == counters.handshakesTimedOut)
             for client in clients { await client.stop() }
         }
     }
