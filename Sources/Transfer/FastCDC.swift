@@ -9,8 +9,9 @@ internal import ClusterModel
 package enum FastCDC {
     /// Cut points nearer than this are skipped, unhashed.
     package static let chunkBytesMin = 16 << 10
-    /// Measured on a compiler's files: half the size costs a third of the speed, twice the size sends half as much again
-    /// for a layer in which scattered bytes changed.
+    /// A trade between two costs, for which other sizes were not measured.
+    ///
+    /// Smaller chunks cost more digests and index, larger ones send more of a layer in which scattered bytes changed.
     package static let chunkBytesAverage = 64 << 10
     package static let chunkBytesMax = 256 << 10
 

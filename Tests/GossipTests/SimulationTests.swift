@@ -38,7 +38,7 @@ struct ScenarioTests {
         #expect(outcome.detectionPeriods.count == 3 && outcome.detectionPeriods.allSatisfy { $0 <= 2.1 }, "\(outcome)")
     }
 
-    @Test func `the trace of a seed is the same in every build`() throws {
+    @Test func `the trace of a seed is the same in every run`() throws {
         var scenario = GossipScenario()
         scenario.nodes = 8
         scenario.seed = 7
