@@ -58,6 +58,7 @@ let package = Package(
         // C libraries and system calls: no logic.
         .systemLibrary(name: "CUV", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+        .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -87,9 +88,8 @@ let package = Package(
         target(
             "Worker",
             [
-                "BuildSession", "CLinux", "ClusterModel", "ContentStore", "LLB", "OCI", "PathPatterns", "Registry",
-                "Snapshots",
-                "Transfer", "CZlib", "CZstd", httpClient, logging, nioCore, nioHTTP1,
+                "BuildSession", "CLinux", "ClusterModel", "ContentStore", "CSeccomp", "LLB", "OCI", "PathPatterns",
+                "Registry", "Snapshots", "Transfer", "CZlib", "CZstd", httpClient, logging, nioCore, nioHTTP1,
             ]),
         .target(
             name: "BuildKitProtocol", dependencies: ["LLB", grpcCore, grpcProtobuf, protobuf],

@@ -82,6 +82,9 @@ internal import Worker
             let insecure = try await fixture.run("cat /proc/self/status", entitlements: ["security.insecure"]) {
                 $0.security = .insecure
             }
+            // User namespaces need no capability: only the filter forbids them.
+            let forbidden = try await fixture.run("unshare -U true || echo no-namespace")
+            #expect(forbidden.output.contains("no-namespace"))
             #expect(insecure.output.contains("Seccomp:\t0") && !insecure.output.contains("CapEff:\t00000000a80425fb"))
         }
     }

@@ -40,14 +40,18 @@ struct ContainerSpecification {
     private static let readOnlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
     var encoded: [UInt8] {
-        JSONText.object([
+        var members: [(String, JSONText)] = [
             ("ociVersion", "1.0.2"),
             ("process", process),
             ("root", .object([("path", .text(rootPath)), ("readonly", .boolean(isRootReadOnly))])),
             ("hostname", .text(hostname)),
             ("mounts", .array((systemMounts + mounts).map(Self.json))),
             ("linux", linux),
-        ]).encoded()
+        ]
+        if !isInsecure, let program = SeccompFilter.encodedProgram {
+            members.append(("annotations", .object([(SeccompFilter.annotation, .text(program))])))
+        }
+        return JSONText.object(members).encoded()
     }
 
     private var process: JSONText {

@@ -44,56 +44,86 @@ enum SeccompProfile {
         utimes vfork vmsplice wait4 waitid waitpid write writev
         """
 
+    /// What happens to the calls of a rule.
+    enum Action: Hashable {
+        case allow
+        /// The call returns this errno.
+        case errno(UInt16)
+    }
+
+    /// A condition on one argument of a call, by its position from 0.
+    enum Condition: Hashable {
+        case equal(argument: UInt32, UInt64)
+        case notEqual(argument: UInt32, UInt64)
+        case masked(argument: UInt32, mask: UInt64, value: UInt64)
+    }
+
+    struct Rule {
+        var calls: [String]
+        var action = Action.allow
+        var condition: Condition?
+    }
+
     /// CLONE_NEW* flags of clone(2) but CLONE_NEWTIME, which shares a bit with the exit signal.
     private static let namespaceFlags: UInt64 = 0x7E02_0000
     /// Personalities that change nothing about security: Linux, 32-bit and UNAME26 ones, and the query.
     private static let personalities: [UInt64] = [0x0, 0x8, 0x20000, 0x20008, 0xFFFF_FFFF]
     /// AF_VSOCK reaches the hypervisor, past the network namespace.
     private static let vsockFamily: UInt64 = 40
-    private static let permissionDenied: Int64 = 1
-    private static let notImplemented: Int64 = 38
 
-    /// The profile as the runtime's configuration has it (OCI runtime spec, `linux.seccomp`).
-    static let specification: JSONText = .object([
-        ("defaultAction", "SCMP_ACT_ERRNO"),
-        ("defaultErrnoRet", .number(permissionDenied)),
-        ("architectures", .array(architectures)),
-        ("syscalls", .array(rules)),
-    ])
+    /// EPERM, for every call that no rule names.
+    static let defaultAction = Action.errno(1)
+    private static let notImplemented = Action.errno(38)
 
-    private static var architectures: [JSONText] {
+    /// Names as libseccomp has them (seccomp_arch_resolve_name(3)), the node's own first.
+    static var architectures: [String] {
         #if arch(arm64)
-        ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
+        ["aarch64", "arm"]
         #else
-        ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+        ["x86_64", "x86", "x32"]
         #endif
     }
 
-    private static var rules: [JSONText] {
-        let names = allowed.split { $0 == " " || $0 == "\n" }.map { JSONText.text(String($0)) }
-        var rules = [rule(names)]
-        for personality in personalities {
-            rules.append(rule(["personality"], [argument(0, personality, "SCMP_CMP_EQ")]))
+    static let rules: [Rule] =
+        [Rule(calls: allowed.split { $0 == " " || $0 == "\n" }.map(String.init))]
+        + personalities.map { Rule(calls: ["personality"], condition: .equal(argument: 0, $0)) }
+        + [
+            Rule(calls: ["socket"], condition: .notEqual(argument: 0, vsockFamily)),
+            Rule(calls: ["clone"], condition: .masked(argument: 0, mask: namespaceFlags, value: 0)),
+            // The C library falls back to clone, whose flags a filter can see, only on ENOSYS.
+            Rule(calls: ["clone3"], action: notImplemented),
+        ]
+
+    /// The profile as the runtime's configuration has it (OCI runtime spec, `linux.seccomp`).
+    static let specification: JSONText = .object(
+        members(of: defaultAction, key: "defaultAction", code: "defaultErrnoRet") + [
+            ("architectures", .strings(architectures.map { "SCMP_ARCH_" + $0.uppercased() })),
+            ("syscalls", .array(rules.map(json))),
+        ])
+
+    private static func members(of action: Action, key: String, code: String) -> [(String, JSONText)] {
+        switch action {
+        case .allow: [(key, "SCMP_ACT_ALLOW")]
+        case .errno(let number): [(key, "SCMP_ACT_ERRNO"), (code, .number(Int64(number)))]
         }
-        rules.append(rule(["socket"], [argument(0, vsockFamily, "SCMP_CMP_NE")]))
-        rules.append(
-            rule(["clone"], [argument(0, namespaceFlags, "SCMP_CMP_MASKED_EQ", second: 0)]))
-        // The C library falls back to clone, whose flags a filter can see, only on ENOSYS.
-        rules.append(
-            .object([
-                ("names", ["clone3"]), ("action", "SCMP_ACT_ERRNO"), ("errnoRet", .number(notImplemented)),
-            ]))
-        return rules
     }
 
-    private static func rule(_ names: [JSONText], _ arguments: [JSONText] = []) -> JSONText {
-        .object([("names", .array(names)), ("action", "SCMP_ACT_ALLOW"), ("args", .array(arguments))])
+    private static func json(_ rule: Rule) -> JSONText {
+        .object(
+            [("names", .strings(rule.calls))] + members(of: rule.action, key: "action", code: "errnoRet")
+                + [("args", .array(rule.condition.map { [json($0)] } ?? []))])
     }
 
-    private static func argument(_ index: Int64, _ value: UInt64, _ operation: String, second: UInt64 = 0) -> JSONText {
-        .object([
-            ("index", .number(index)), ("value", .number(Int64(value))), ("valueTwo", .number(Int64(second))),
-            ("op", .text(operation)),
+    private static func json(_ condition: Condition) -> JSONText {
+        let (index, value, second, operation): (UInt32, UInt64, UInt64, JSONText) =
+            switch condition {
+            case .equal(let argument, let value): (argument, value, 0, "SCMP_CMP_EQ")
+            case .notEqual(let argument, let value): (argument, value, 0, "SCMP_CMP_NE")
+            case .masked(let argument, let mask, let value): (argument, mask, value, "SCMP_CMP_MASKED_EQ")
+            }
+        return .object([
+            ("index", .unsigned(UInt64(index))), ("value", .unsigned(value)), ("valueTwo", .unsigned(second)),
+            ("op", operation),
         ])
     }
 }
