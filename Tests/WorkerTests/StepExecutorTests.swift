@@ -89,6 +89,31 @@ internal import Worker
         }
     }
 
+    @Test func `A step is alone in its control group and opens only harmless devices`() async throws {
+        let script = """
+            procs=/sys/fs/cgroup/cgroup.procs
+            [ -e $procs ] || procs=/sys/fs/cgroup/pids/cgroup.procs
+            echo processes: $(grep -c . $procs)
+            mknod /loop b 7 0 && head -c 1 /loop
+            mknod /zero c 1 5 && echo zeros: $(head -c 3 /zero | wc -c)
+            """
+        try await StepFixture.with { fixture in
+            let limits = made(Pb_LinuxResources()) { $0.memory = 1 << 30 }
+            for resources in [nil, limits] {
+                let run = try await fixture.run(script, resources: resources)
+                #expect(run.output.contains("head: /loop: Operation not permitted"), "\(run.output)")
+                #expect(run.output.contains("zeros: 3"))
+                let count = run.output.split(separator: "\n").first { $0.hasPrefix("processes: ") }?.dropFirst(11)
+                // The shell, the subshell and grep; the runtime itself where it starts in the group.
+                #expect((2...5).contains(count.flatMap { Int($0) } ?? 0), "\(run.output)")
+            }
+            let insecure = try await fixture.run(script, entitlements: ["security.insecure"]) {
+                $0.security = .insecure
+            }
+            #expect(!insecure.output.contains("Operation not permitted"))
+        }
+    }
+
     @Test func `A node can keep steps from new privileges`() async throws {
         try await StepFixture.with(forbidsNewPrivileges: true) { fixture in
             let run = try await fixture.run("cat /proc/self/status")

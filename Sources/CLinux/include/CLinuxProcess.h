@@ -1,6 +1,7 @@
 #pragma once
 // Processes by pidfd, and path resolution confined to a directory. System calls only, no decisions.
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,11 +16,26 @@ struct clinux_spawn_request {
     int standard[3];
     /// Mounts to detach in a private mount namespace before the program starts, NULL terminated. NULL: no namespace.
     const char *const *detached_mounts;
+    /// Files to which the process writes "0" before anything else: `tasks` of v1 control groups, NULL terminated. NULL: none.
+    const char *const *task_files;
+    /// Directory of the v2 control group in which the process is born; negative: in ours.
+    int group;
 };
 
 /// Starts a process in a session of its own with default signal handling. Returns its pid and stores a pidfd, or returns
 /// -errno of the call that failed, that of execve too.
 pid_t clinux_spawn(const struct clinux_spawn_request *request, int *pidfd);
+
+/// A rule of what processes of a control group may do with device nodes.
+struct clinux_device_rule {
+    /// BPF_DEVCG_DEV_ and BPF_DEVCG_ACC_ bits of linux/bpf.h.
+    uint32_t type, access;
+    /// Negative: any.
+    int64_t major, minor;
+};
+
+/// Lets processes of a v2 control group only do what a rule allows (a BPF_PROG_TYPE_CGROUP_DEVICE program); 0 or -errno.
+int clinux_restrict_devices(int group, const struct clinux_device_rule *rules, size_t count);
 
 /// Reaps the process behind a pidfd that has become readable: exit code, or 128 + signal; -errno if it still runs.
 int clinux_reap(int pidfd);

@@ -16,30 +16,37 @@ struct ChildProcess {
         var standardError: FileDescriptor
         /// Mounts that the process must not see; nil leaves it in our mount namespace.
         var detachedMounts: [String]?
+        /// Control groups in which the process starts; nil leaves it in ours.
+        var place: StepPlace?
     }
 
     static func start(_ request: Request) throws(OperationError) -> ChildProcess {
         let strings = StringVector(request.command)
         let environment = StringVector(request.environment)
         let detached = request.detachedMounts.map(StringVector.init)
+        let taskFiles = (request.place?.taskFiles).map(StringVector.init)
         var pidfd: Int32 = -1
         let program = request.command.first ?? ""
         let pid = strings.withPointers { arguments in
             environment.withPointers { variables in
                 withPointers(of: detached) { mounts in
-                    program.withCString { path in
-                        request.directory.withCString { directory in
-                            var raw = clinux_spawn_request()
-                            raw.path = path
-                            raw.arguments = UnsafePointer(arguments)
-                            raw.environment = UnsafePointer(variables)
-                            raw.directory = directory
-                            raw.standard = (
-                                request.standardInput.number, request.standardOutput.number,
-                                request.standardError.number
-                            )
-                            raw.detached_mounts = mounts
-                            return clinux_spawn(&raw, &pidfd)
+                    withPointers(of: taskFiles) { tasks in
+                        program.withCString { path in
+                            request.directory.withCString { directory in
+                                var raw = clinux_spawn_request()
+                                raw.path = path
+                                raw.arguments = UnsafePointer(arguments)
+                                raw.environment = UnsafePointer(variables)
+                                raw.directory = directory
+                                raw.standard = (
+                                    request.standardInput.number, request.standardOutput.number,
+                                    request.standardError.number
+                                )
+                                raw.detached_mounts = mounts
+                                raw.task_files = tasks
+                                raw.group = request.place?.group?.number ?? -1
+                                return clinux_spawn(&raw, &pidfd)
+                            }
                         }
                     }
                 }

@@ -15,6 +15,8 @@ struct ContainerRun {
     var bundle: String
     var id: String
     var groups: ControlGroups
+    /// Where the runtime starts; nil when it makes the groups itself.
+    var place: StepPlace?
     /// Mounts to keep from the runtime; nil when there is nothing to hide.
     var hiddenMounts: [String]?
 
@@ -41,6 +43,7 @@ struct ContainerRun {
             cleanUp()
             return .cancelled
         }
+        if place != nil, !groups.remove() { groups.destroy(rounds: Self.killAttemptsMax) }
         guard code != 0, let reason = runtimeError() else { return .exited(code) }
         cleanUp()
         return .notStarted(reason: reason)
@@ -49,13 +52,14 @@ struct ContainerRun {
     private func start(output: Pipe, errors: Pipe) throws(OperationError) -> ChildProcess {
         let null = open("/dev/null", O_RDONLY | O_CLOEXEC)
         guard null >= 0 else { throw .system(call: "open /dev/null", code: errno) }
+        let options = place == nil ? [] : ["--cgroup-manager", "disabled"]
         let process = try ChildProcess.start(
             .init(
-                command: [
-                    runtime.path, "--root", stateDirectory, "--log", logPath, "--log-format", "json", "run", "--bundle",
-                    bundle, id,
-                ], environment: Self.environment, directory: bundle, standardInput: FileDescriptor(null),
-                standardOutput: output.writing, standardError: errors.writing, detachedMounts: hiddenMounts))
+                command: [runtime.path, "--root", stateDirectory, "--log", logPath, "--log-format", "json"] + options
+                    + ["run", "--bundle", bundle, id],
+                environment: Self.environment, directory: bundle, standardInput: FileDescriptor(null),
+                standardOutput: output.writing, standardError: errors.writing, detachedMounts: hiddenMounts,
+                place: place))
         output.closeWriting()
         errors.closeWriting()
         return process

@@ -7,6 +7,9 @@ struct ContainerRuntime {
 
     let path: String
 
+    /// Whether it can leave control groups to its caller, which is crun's own option.
+    var canLeaveGroups: Bool { path.hasSuffix("/crun") }
+
     /// Uses the configured program, or the first one found.
     init(configured: String?) throws(OperationError) {
         if let configured {

@@ -130,21 +130,14 @@ struct ContainerSpecification {
 
     private static let allDevices: JSONText = .object([("allow", .boolean(true)), ("access", "rwm")])
 
-    /// Making any device node is allowed, opening only the harmless ones (major, minor; nil is any).
-    private static let devices: [JSONText] = {
-        let harmless: [(Int64, Int64?)] = [
-            (1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, nil),
-        ]
-        let nodes: [JSONText] = ["c", "b"].map {
-            .object([("allow", .boolean(true)), ("type", .text($0)), ("access", "m")])
+    private static let devices: [JSONText] =
+        [.object([("allow", .boolean(false)), ("access", "rwm")])]
+        + DeviceRule.ofSteps.map { rule in
+            var members: [(String, JSONText)] = [("allow", .boolean(true)), ("type", .text(rule.type.rawValue))]
+            if let major = rule.major { members.append(("major", .number(major))) }
+            if let minor = rule.minor { members.append(("minor", .number(minor))) }
+            return .object(members + [("access", .text(rule.access))])
         }
-        let opened: [JSONText] = harmless.map { major, minor in
-            var rule: [(String, JSONText)] = [("allow", .boolean(true)), ("type", "c"), ("major", .number(major))]
-            if let minor { rule.append(("minor", .number(minor))) }
-            return .object(rule + [("access", "rwm")])
-        }
-        return [.object([("allow", .boolean(false)), ("access", "rwm")])] + nodes + opened
-    }()
 
     private static func json(_ mount: Mount) -> JSONText {
         .object([

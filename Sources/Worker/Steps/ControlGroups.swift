@@ -17,6 +17,14 @@ struct ControlGroups {
         return text.contains { !$0.isWhitespace }
     }()
 
+    /// Whether the node has v2 groups only.
+    static let isUnified = access("\(root)/cgroup.controllers", F_OK) == 0
+
+    /// The v1 hierarchies, by the names of their directories.
+    static let splitHierarchies = entries(of: root).filter {
+        isDirectory("\(root)/\($0)") && access("\(root)/\($0)/tasks", F_OK) == 0
+    }.sorted()
+
     /// The directories that exist for the path.
     private var directories: [String] {
         let candidates = [Self.root] + Self.entries(of: Self.root).map { "\(Self.root)/\($0)" }
@@ -78,7 +86,7 @@ struct ControlGroups {
         return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    private static func contentOf(_ path: String) -> String? {
+    static func contentOf(_ path: String) -> String? {
         let number = open(path, O_RDONLY | O_CLOEXEC)
         guard number >= 0 else { return nil }
         let file = FileDescriptor(number)

@@ -194,6 +194,7 @@ package final class StepExecutor: Sendable {
         var log = StepLog(request.context.log)
         let outcome = try ContainerRun(
             runtime: runtime, stateDirectory: runDirectory.runtimeState, bundle: bundle, id: id, groups: groups,
+            place: place(request, groups),
             hiddenMounts: HiddenMounts.paths(keeping: [specification.rootPath] + specification.mounts.map(\.source))
         ).run(log: &log, cancellation: cancellation, sockets: mounts.sockets, accepted: accepted)
         switch outcome {
@@ -204,6 +205,12 @@ package final class StepExecutor: Sendable {
             guard isValid else { throw failure(meta.args, code) }
         }
         return try mounts.commit()
+    }
+
+    /// The groups of a step without limits; the runtime makes those with limits.
+    private func place(_ request: Request, _ groups: ControlGroups) -> StepPlace? {
+        guard runtime.canLeaveGroups, request.resources == nil else { return nil }
+        return StepPlace.make(groups, devices: request.op.security == .insecure ? nil : DeviceRule.ofSteps)
     }
 
     private func nextID() -> String {
