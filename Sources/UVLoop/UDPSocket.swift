@@ -15,6 +15,9 @@ package struct IncomingDatagram: @unchecked Sendable {
     }
 
     /// Where it came from; nil when that is neither IPv4 nor IPv6.
+    package var kernelSource: KernelAddress? { KernelAddress(kernelForm) }
+
+    /// The same in text form.
     package var source: SocketAddress? { SocketAddress(kernelForm) }
 }
 
@@ -38,10 +41,15 @@ package struct UDPSocket: ~Copyable {
         return try localName("uv_udp_getsockname") { uv_udp_getsockname(socket, $0, $1) }
     }
 
-    /// Hands one datagram to the kernel now, or throws (`EAGAIN` when its buffer is full): UDP may lose it anyway.
+    /// As below, with an address in text form.
     package func send(_ bytes: [UInt8], to address: SocketAddress) throws(UVError) {
+        try send(bytes, to: try KernelAddress(address))
+    }
+
+    /// Hands one datagram to the kernel now, or throws (`EAGAIN` when its buffer is full): UDP may lose it anyway.
+    package func send(_ bytes: [UInt8], to address: KernelAddress) throws(UVError) {
         guard let socket = box.pointer(as: uv_udp_t.self) else { throw .stopping("uv_udp_try_send") }
-        let status = try address.withKernelForm(mapped: box.isIPv6) { target in
+        let status = address.withKernelForm(mapped: box.isIPv6) { target in
             bytes.withUnsafeBytes { buffer in
                 var part = uv_buf_init(
                     UnsafeMutablePointer(mutating: buffer.baseAddress?.assumingMemoryBound(to: CChar.self)),
@@ -49,7 +57,7 @@ package struct UDPSocket: ~Copyable {
                 return uv_udp_try_send(socket, &part, 1, target)
             }
         }
-        try UVError.check(status, "uv_udp_try_send", address.description)
+        try UVError.check(status, "uv_udp_try_send")
     }
 }
 

@@ -4,19 +4,19 @@ internal import Wire
 
 /// The seeds that a node was given, what their names meant when they were last looked up, and what went wrong.
 actor SeedBook {
-    /// One line per name and minute about a name that does not resolve.
-    private static let logInterval = Duration.seconds(60)
-
     private struct Entry {
         let name: String
         var addresses: [PeerAddress] = []
         var error: String?
-        var loggedAt: ContinuousClock.Instant?
     }
 
     private let links: PeerLinks
     private let logger: Logger
     private var entries: [Entry]
+    /// One line per name and minute.
+    private var causes = CauseLog<String>()
+    /// Times that a name meant nothing.
+    private(set) var failures: UInt64 = 0
 
     init(seeds: [String], links: PeerLinks, logger: Logger) {
         self.links = links
@@ -46,9 +46,8 @@ actor SeedBook {
     private func failed(_ index: Int, _ reason: String) {
         entries[index].error = reason
         entries[index].addresses = []
-        let now = ContinuousClock.now
-        if let last = entries[index].loggedAt, last.duration(to: now) < Self.logInterval { return }
-        entries[index].loggedAt = now
+        failures += 1
+        guard causes.due(entries[index].name, at: .now) != nil else { return }
         logger.warning("seed \(entries[index].name): \(reason); it is tried again until it resolves")
     }
 
