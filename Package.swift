@@ -101,7 +101,8 @@ let package = Package(
         target(
             "PeerRuntime",
             [
-                "BuildSession", "CacheMap", "ClusterModel", "ContentStore", "DockerfileFrontend", "Gossip", "GossipShell",
+                "BuildSession", "CacheMap", "ClusterModel", "ContentStore", "DockerfileFrontend", "Gossip",
+                "GossipShell",
                 "LLB", "OCI", "PathPatterns", "Registry",
                 "Snapshots", "Solver", "Transfer", "Wire", "Worker", logging, protobuf,
             ]),

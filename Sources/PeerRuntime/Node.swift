@@ -32,6 +32,7 @@ package final class Node: Sendable {
     let gossipPeriod: Duration
     let keys: KeyShell
     let seeds: SeedBook
+    private let discovery: LinkDiscovery?
     let store: RecordStore
     let steps: StepExecutor
     private let downloads: HTTPSource
@@ -123,15 +124,16 @@ package final class Node: Sendable {
         var exchangeSettings = MapExchange.Settings()
         exchangeSettings.period = gossip.period
         exchangeSettings.datagramBytesMax = membership.directBytesMax
-        let makeExchange = { @Sendable [mapSettings, exchangeSettings] mapKey, epoch, clusterSize, last in
-            let hashKey = try Self.mapHashKey(mapKey)
-            return MapExchange(
-                selfID: selfID,
-                own: CacheMapDigest(
-                    epoch: epoch, hashKey: hashKey, clusterSize: clusterSize, entries: try store.mapEntries(),
-                    settings: mapSettings, last: last),
-                hashKey: hashKey, settings: exchangeSettings)
-        } as CacheMapShell.ExchangeMaker
+        let makeExchange =
+            { @Sendable [mapSettings, exchangeSettings] mapKey, epoch, clusterSize, last in
+                let hashKey = try Self.mapHashKey(mapKey)
+                return MapExchange(
+                    selfID: selfID,
+                    own: CacheMapDigest(
+                        epoch: epoch, hashKey: hashKey, clusterSize: clusterSize, entries: try store.mapEntries(),
+                        settings: mapSettings, last: last),
+                    hashKey: hashKey, settings: exchangeSettings)
+            } as CacheMapShell.ExchangeMaker
         let digests = CacheMapShell(
             exchange: try makeExchange(
                 ring.mapKey, max(1, settings.startSeconds), 1, CacheMapShell.saved(root + "/cache-map")),
@@ -193,6 +195,12 @@ package final class Node: Sendable {
         gossipPeriod = gossip.period
         self.keys = keys
         self.seeds = seeds
+        discovery =
+            settings.usesMulticastDNS
+            ? LinkDiscovery(
+                beacon: LinkBeacon(
+                    id: selfID, addresses: advertised, random: SplitMix64(seed: settings.seed ^ identity.id)),
+                links: links, logger: logger) : nil
         self.store = store
         self.steps = steps
         self.downloads = downloads
@@ -238,6 +246,7 @@ package final class Node: Sendable {
         await links.setHandler { service, peer, stream in await services.serve(service, from: peer, stream) }
         let (left, continuation) = AsyncStream.makeStream(of: Void.self)
         leaving.withLock { $0 = continuation }
+        await discover()
         let addresses = await seeds.lookUp()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.cluster.run(seeds: addresses, listener: self.listener()) }
@@ -257,6 +266,7 @@ package final class Node: Sendable {
         let running = builds.withLock { Array($0.running.values) }
         for build in running { await build.abandon(reason: "the node stops") }
         if isLeaving { await cluster.leave() }
+        await discovery?.stop()
         await jobs.stop()
         await links.stop()
         steps.shutdown()
@@ -265,6 +275,18 @@ package final class Node: Sendable {
             try await downloads.shutdown()
         } catch {
             logger.debug("a connection did not close", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Takes nodes on this node's links as seeds, beside those that it was given.
+    private func discover() async {
+        guard let discovery else { return }
+        await seeds.foundOnLink([])
+        await discovery.start { [seeds, cluster, jobs] addresses in
+            jobs.start {
+                await seeds.foundOnLink(addresses)
+                await cluster.seedsResolved(seeds.lookUp())
+            }
         }
     }
 

@@ -15,6 +15,8 @@ package struct NodeParameters: Sendable {
     package var advertise: [PeerAddress]
     /// Seeds, `host:port`; names are looked up.
     package var join: [String]
+    /// Whether nodes on this node's links are found by multicast DNS, and find this one.
+    package var usesMulticastDNS: Bool
     package var keys: ClusterKeyRing
     /// How long a retired key still opens, for members that were away.
     package var keyGraceSeconds: UInt64
@@ -54,6 +56,7 @@ package struct NodeParameters: Sendable {
         self.keys = keys
         advertise = []
         join = []
+        usesMulticastDNS = false
         keyGraceSeconds = Self.keyGraceSecondsDefault
         clusterName = "peerbuild"
         slots = 1

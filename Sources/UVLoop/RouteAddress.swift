@@ -12,29 +12,14 @@ extension SocketAddress {
         defer { close(socket) }
         let length = socklen_t(target.isIPv6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size)
         guard let status = try? target.withKernelForm({ connect(socket, $0, length) }), status == 0,
-            let own = try? localName("getsockname", { address, length in
-                var size = socklen_t(length.pointee)
-                return getsockname(socket, address, &size) == 0 ? 0 : UV_EINVAL.rawValue
-            })
+            let own = try? localName(
+                "getsockname",
+                { address, length in
+                    var size = socklen_t(length.pointee)
+                    return getsockname(socket, address, &size) == 0 ? 0 : UV_EINVAL.rawValue
+                })
         else { return nil }
         return own
-    }
-
-    /// Addresses of this machine's interfaces that are up, without loopback and link-local ones; the ports are 0.
-    package static var ofInterfaces: [SocketAddress] {
-        var list: UnsafeMutablePointer<uv_interface_address_t>?
-        var count: Int32 = 0
-        guard uv_interface_addresses(&list, &count) == 0, let list else { return [] }
-        defer { uv_free_interface_addresses(list, count) }
-        return (0..<Int(count)).compactMap { index in
-            guard list[index].is_internal == 0 else { return nil }
-            let address = withUnsafeBytes(of: &list[index].address) { bytes -> SocketAddress? in
-                guard let start = bytes.baseAddress else { return nil }
-                return SocketAddress(start.assumingMemoryBound(to: sockaddr.self))
-            }
-            guard let address, !address.isLinkLocal else { return nil }
-            return SocketAddress(host: address.host, port: 0)
-        }
     }
 
     /// Whether it stands for all addresses of the machine.
@@ -45,4 +30,32 @@ extension SocketAddress {
         host.hasPrefix("169.254.") || host.lowercased().hasPrefix("fe8") || host.lowercased().hasPrefix("fe9")
             || host.lowercased().hasPrefix("fea") || host.lowercased().hasPrefix("feb")
     }
+}
+
+/// An interface of this machine, by one of its addresses.
+package struct NetworkInterface: Hashable, Sendable {
+    package let name: String
+    /// Without a port.
+    package let address: SocketAddress
+
+    /// Those that are up, without loopback; one for each address.
+    package static var all: [NetworkInterface] {
+        var list: UnsafeMutablePointer<uv_interface_address_t>?
+        var count: Int32 = 0
+        guard uv_interface_addresses(&list, &count) == 0, let list else { return [] }
+        defer { uv_free_interface_addresses(list, count) }
+        return (0..<Int(count)).compactMap { index in
+            guard list[index].is_internal == 0, let name = list[index].name else { return nil }
+            let address = withUnsafeBytes(of: &list[index].address) { bytes -> SocketAddress? in
+                guard let start = bytes.baseAddress else { return nil }
+                return SocketAddress(start.assumingMemoryBound(to: sockaddr.self))
+            }
+            return address.map {
+                NetworkInterface(name: String(cString: name), address: SocketAddress(host: $0.host, port: 0))
+            }
+        }
+    }
+
+    /// How libuv names the interface for a group: by its address, or by its name with IPv6.
+    func address(ofGroup group: SocketAddress) -> String { group.isIPv6 ? "::%\(name)" : address.host }
 }

@@ -16,7 +16,7 @@ extension PeerAddress {
         let isDual = bound.host == "::"
         let targets = seeds.map { SocketAddress($0) } + routeTargets
         var found: [SocketAddress] = []
-        for address in targets.compactMap({ SocketAddress.ofRoute(to: $0) }) + SocketAddress.ofInterfaces {
+        for address in targets.compactMap({ SocketAddress.ofRoute(to: $0) }) + NetworkInterface.all.map(\.address) {
             guard !address.isWildcard, !address.isLinkLocal, isDual || !address.isIPv6,
                 !found.contains(where: { $0.isIPv6 == address.isIPv6 })
             else { continue }

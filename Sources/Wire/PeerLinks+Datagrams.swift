@@ -111,7 +111,8 @@ extension PeerLinks {
     func warn(_ cause: Warning, _ text: @autoclosure () -> String, _ source: @autoclosure () -> String) {
         guard let silent = warnings.due(cause, at: now) else { return }
         let more = silent > 0 ? "; \(silent) more since the last such line" : ""
-        logger.warning("\(text())\(more)", metadata: ["source": "\(source())", "cluster": "\(configuration.clusterName)"])
+        logger.warning(
+            "\(text())\(more)", metadata: ["source": "\(source())", "cluster": "\(configuration.clusterName)"])
     }
 
     /// Warns about a peer that does not have the cluster's key.

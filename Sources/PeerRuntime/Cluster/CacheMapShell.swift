@@ -41,7 +41,8 @@ actor CacheMapShell {
         of: Outgoing.self, bufferingPolicy: .bufferingOldest(outgoingMax))
 
     init(
-        exchange: MapExchange, makeExchange: @escaping ExchangeMaker, questions: HaveQuestions, cluster: ClusterShell, jobs: Jobs, savePath: String,
+        exchange: MapExchange, makeExchange: @escaping ExchangeMaker, questions: HaveQuestions, cluster: ClusterShell,
+        jobs: Jobs, savePath: String,
         origin: ContinuousClock.Instant, logger: Logger, loadChanged: @escaping @Sendable () async -> Void
     ) {
         self.exchange = exchange

@@ -118,6 +118,9 @@ actor ClusterShell: PeerDialer {
     /// One datagram to one member, at best effort.
     func sendDirect(_ record: [UInt8], to peer: PeerID) { handle(.sendDirect(record, to: peer)) }
 
+    /// The addresses of the seeds have changed.
+    func seedsResolved(_ addresses: [PeerAddress]) { handle(.seedsResolved(addresses)) }
+
     /// The root over the cache maps that this node knows.
     func setMapRoot(_ root: UInt32) { handle(.mapRootChanged(root)) }
 

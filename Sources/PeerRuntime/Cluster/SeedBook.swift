@@ -24,6 +24,12 @@ actor SeedBook {
         entries = seeds.map { Entry(name: $0) }
     }
 
+    /// Nodes that multicast DNS shows on this link now.
+    private var onLink: [PeerAddress]?
+
+    /// Takes what multicast DNS shows instead of what it showed before.
+    func foundOnLink(_ addresses: [PeerAddress]) { onLink = addresses }
+
     /// Looks all names up again; what does not resolve now is left out and tried again with the next call.
     func lookUp() async -> [PeerAddress] {
         for index in entries.indices {
@@ -40,7 +46,7 @@ actor SeedBook {
                 failed(index, "\(error)")
             }
         }
-        return entries.flatMap(\.addresses)
+        return entries.flatMap(\.addresses) + (onLink ?? [])
     }
 
     private func failed(_ index: Int, _ reason: String) {
@@ -52,6 +58,10 @@ actor SeedBook {
     }
 
     var views: [SeedView] {
-        entries.map { SeedView(name: $0.name, addresses: $0.addresses.map(\.description), error: $0.error) }
+        var views = entries.map {
+            SeedView(name: $0.name, addresses: $0.addresses.map(\.description), error: $0.error)
+        }
+        if let onLink { views.append(SeedView(name: "mdns", addresses: onLink.map(\.description), error: nil)) }
+        return views
     }
 }
