@@ -82,6 +82,7 @@ let package = Package(
         target("Sodium", ["CSodium"]),
         target("UVLoop", ["CLinux", "CUV"]),
         target("Wire", ["ClusterModel", "Sodium", "UVLoop", logging]),
+        target("GossipShell", ["ClusterModel", "Gossip", "Wire", logging]),
         target("ContentStore", ["OCI"]),
         target("Snapshots", ["CLinux", "ClusterModel", "ContentStore", "CZlib", "CZstd", "OCI", "Transfer"]),
         target("Registry", ["ContentStore", "OCI", httpClient, logging, nioCore, nioHTTP1, nioPosix, nioSSL]),
@@ -100,8 +101,9 @@ let package = Package(
         target(
             "PeerRuntime",
             [
-                "BuildSession", "CacheMap", "ClusterModel", "ContentStore", "DockerfileFrontend", "Gossip", "LLB",
-                "OCI", "PathPatterns", "Registry",
+                "BuildSession", "CacheMap", "ClusterModel", "ContentStore", "DockerfileFrontend", "Gossip",
+                "GossipShell",
+                "LLB", "OCI", "PathPatterns", "Registry",
                 "Snapshots", "Solver", "Transfer", "Wire", "Worker", logging, protobuf,
             ]),
         target(
@@ -131,7 +133,8 @@ let package = Package(
             name: "Fuzz", dependencies: ["CacheMap", "ClusterModel", "Gossip", "OCI", "Sodium", "Transfer", "Wire"],
             swiftSettings: own),
         .executableTarget(
-            name: "GossipBench", dependencies: ["ClusterModel", "Gossip", "Sodium", "UVLoop", "Wire", logging],
+            name: "GossipBench",
+            dependencies: ["ClusterModel", "Gossip", "GossipShell", "Sodium", "UVLoop", "Wire", logging],
             swiftSettings: own),
         .executableTarget(
             name: "TransferBench",

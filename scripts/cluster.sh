@@ -42,6 +42,8 @@ end_work() {
         done
     fi
     stop_cluster
+    # What a script made beside the nodes' directory.
+    if declare -F after_cluster >/dev/null; then after_cluster; fi
     # Deepest first; a node that was killed may have left some.
     awk -v root="$work" 'index($5, root) == 1 { print length($5), $5 }' /proc/self/mountinfo | sort -rn |
         cut -d' ' -f2 | while read -r path; do umount -l "$path" 2>/dev/null || true; done

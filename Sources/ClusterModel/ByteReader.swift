@@ -33,13 +33,32 @@ package struct ByteReader: Sendable {
 
     package var remaining: Int { end - position }
 
-    package mutating func read<Value: FixedWidthInteger & UnsignedInteger>(
-        _ type: Value.Type = Value.self
-    ) throws(CodecError) -> Value {
-        let width = Value.bitWidth / 8
+    // One function a width, not a generic one: unspecialized arithmetic costs more than all else of a datagram.
+
+    package mutating func read(_ type: UInt8.Type = UInt8.self) throws(CodecError) -> UInt8 {
+        guard remaining >= 1 else { throw .truncated }
+        defer { position += 1 }
+        return bytes[position]
+    }
+
+    package mutating func read(_ type: UInt16.Type = UInt16.self) throws(CodecError) -> UInt16 {
+        guard remaining >= 2 else { throw .truncated }
+        defer { position += 2 }
+        return UInt16(bytes[position]) << 8 | UInt16(bytes[position + 1])
+    }
+
+    package mutating func read(_ type: UInt32.Type = UInt32.self) throws(CodecError) -> UInt32 {
+        UInt32(truncatingIfNeeded: try readWord(width: 4))
+    }
+
+    package mutating func read(_ type: UInt64.Type = UInt64.self) throws(CodecError) -> UInt64 {
+        try readWord(width: 8)
+    }
+
+    private mutating func readWord(width: Int) throws(CodecError) -> UInt64 {
         guard remaining >= width else { throw .truncated }
-        var value: Value = 0
-        for index in position..<position + width { value = (value << 8) | Value(bytes[index]) }
+        var value: UInt64 = 0
+        for index in position..<position + width { value = value << 8 | UInt64(bytes[index]) }
         position += width
         return value
     }

@@ -4,13 +4,21 @@ package struct ByteWriter: Sendable {
 
     package init(capacity: Int = 64) { bytes.reserveCapacity(capacity) }
 
-    package mutating func append(_ value: some FixedWidthInteger & UnsignedInteger) {
-        var shift = value.bitWidth - 8
-        while shift >= 0 {
-            bytes.append(UInt8(truncatingIfNeeded: value >> shift))
-            shift -= 8
-        }
+    // One function a width, for the reason that `ByteReader` gives.
+
+    package mutating func append(_ value: UInt8) { bytes.append(value) }
+
+    package mutating func append(_ value: UInt16) { append(UInt64(value), width: 2) }
+
+    package mutating func append(_ value: UInt32) { append(UInt64(value), width: 4) }
+
+    package mutating func append(_ value: UInt64) { append(value, width: 8) }
+
+    private mutating func append(_ value: UInt64, width: Int) {
+        for index in 1...width { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * (width - index)))) }
     }
+
+    package mutating func append(contentsOf more: [UInt8]) { bytes.append(contentsOf: more) }
 
     package mutating func append(contentsOf more: some Sequence<UInt8>) { bytes.append(contentsOf: more) }
 
@@ -25,6 +33,11 @@ package struct ByteWriter: Sendable {
     }
 
     /// A varint length and the bytes.
+    package mutating func appendBlock(_ block: [UInt8]) {
+        appendVarint(block.count)
+        bytes.append(contentsOf: block)
+    }
+
     package mutating func appendBlock(_ block: some Collection<UInt8>) {
         appendVarint(block.count)
         bytes.append(contentsOf: block)

@@ -29,6 +29,11 @@ extension Duration {
         return product &+ attoseconds / 1_000_000_000
     }
 
+    /// A share or multiple of this duration, to the nanosecond.
+    ///
+    /// The standard library's product with a floating-point number goes by way of 128-bit integers.
+    package func scaled(by factor: Double) -> Duration { .nanoseconds(Int64(Double(nanoseconds) * factor)) }
+
     /// Seconds as a floating-point number, for scores and display.
     package var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 }

@@ -31,5 +31,5 @@ package struct PeerAddress: Hashable, Sendable, Comparable, Codable {
 }
 
 extension PeerAddress: CustomStringConvertible {
-    package var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    package var description: String { host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }

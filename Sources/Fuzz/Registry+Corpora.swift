@@ -2,6 +2,7 @@ internal import CacheMap
 internal import ClusterModel
 internal import OCI
 internal import Transfer
+internal import Wire
 
 /// Valid messages of the cache map and of transfers.
 extension Registry {
@@ -24,6 +25,16 @@ extension Registry {
             .have(HaveRequest(number: 7, keys: keys)),
         ]
         return messages.map { $0.encoded() }
+    }
+
+    /// What a node of a link sends: a question and an announcement.
+    static var linkMessages: [[UInt8]] {
+        let addresses = ["10.0.0.7", "fd00::7"].map { PeerAddress(host: $0, port: 7_946) }
+        var beacon = LinkBeacon(id: PeerID(rawValue: 7), addresses: addresses, random: SplitMix64(seed: 7))
+        _ = beacon.handle(.start, at: .zero)
+        return beacon.handle(.timer, at: .zero + .seconds(1)).compactMap { effect in
+            if case .send(let bytes) = effect { bytes } else { nil }
+        }
     }
 
     static func savedPosition(_ keys: [CacheKey]) -> [UInt8] {

@@ -21,6 +21,7 @@ enum Registry {
             .survivor("handshake hello", corpus: wire.hellos) { try link.hello($0) },
             .survivor("handshake reply", corpus: wire.replies) { try link.reply($0) },
             .survivor("link frames", corpus: wire.records) { try link.frames($0) },
+            .survivor("multicast DNS", corpus: linkMessages) { _ = try DNSMessage(decoding: $0) },
             .reencoder("gossip datagram", corpus: gossip.datagrams, GossipDecoding.reencoded(datagram:)),
             .reencoder("gossip state", corpus: gossip.states, GossipDecoding.reencoded(state:)),
             .codec("key ring", corpus: [ring], decode: { try ClusterKeyRing(decoding: $0) }, encode: { $0.encoded() }),

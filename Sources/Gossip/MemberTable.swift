@@ -49,6 +49,23 @@ struct MemberTable: Sendable {
         return chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize]
     }
 
+    // Parts of an entry that each datagram needs: a copy of the whole counts a dozen references up and down.
+
+    func load(of id: PeerID) -> LoadRecord? {
+        guard let place = places[id] else { return nil }
+        return chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize]?.member.load
+    }
+
+    func incarnation(of id: PeerID) -> UInt32? {
+        guard let place = places[id] else { return nil }
+        return chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize]?.member.incarnation
+    }
+
+    func bootID(of id: PeerID) -> UInt64? {
+        guard let place = places[id] else { return nil }
+        return chunks[Int(place) / Self.chunkSize][Int(place) % Self.chunkSize]?.member.bootID
+    }
+
     static let chunkSize = 16
 
     var count: Int { places.count }

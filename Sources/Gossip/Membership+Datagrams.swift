@@ -15,7 +15,7 @@ extension Membership {
         counters.received.datagrams += 1
         counters.received.bytes += UInt64(bytes.count)
         guard origin.id != selfID else { return heardOwnIdentity(origin) }
-        if let known = table[origin.id]?.member, known.bootID > origin.bootID {
+        if let known = table.bootID(of: origin.id), known > origin.bootID {
             counters.dropped.oldBoot += 1
             return
         }
@@ -106,9 +106,9 @@ extension Membership {
         var records: [Record] = []
         if let entry, isKnown, let claim = standing(of: entry) { records.append(.claim(claim)) }
         let seenAt = entry.flatMap { isKnown && !$0.member.metadata.isReached(at: origin.source) ? origin.source : nil }
-        records.append(.ack(incarnation: own.incarnation, pulseOfSelf(pulse.number), seenAt: seenAt))
+        records.append(.ack(incarnation: ownIncarnation, pulseOfSelf(pulse.number), seenAt: seenAt))
         if stage == .leaving { records.append(.claim(farewell)) }
-        if own.incarnation > 0, pulse.stateHash != table.stateHash { records.append(AliveRecord(own).refutation) }
+        if ownIncarnation > 0, pulse.stateHash != table.stateHash { records.append(AliveRecord(own).refutation) }
         if isKnown, let news = untoldHoldings(to: origin.id) { records.append(news) }
         send(records, to: origin.source, riding: true, at: now)
         // A stranger: its own question is the only sign that there is somebody.
@@ -123,14 +123,14 @@ extension Membership {
         relayAnswered(pulse.number, by: origin.id, bootID: origin.bootID, incarnation: incarnation)
         if ownStreamOnly > 0 {
             ownStreamOnly = 0
-            if own.load.flags.contains(.udpBlocked) { setFlag(.udpBlocked, false, at: now) }
+            if ownLoad.flags.contains(.udpBlocked) { setFlag(.udpBlocked, false, at: now) }
         }
         if pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
     }
 
     private mutating func heard(_ pulse: Pulse, from origin: Origin, at now: MonotonicInstant) {
         apply(pulse.load, of: origin.id, bootID: origin.bootID, age: .zero, passingOn: false, at: now)
-        guard table[origin.id]?.member.bootID == origin.bootID else { return }
+        guard table.bootID(of: origin.id) == origin.bootID else { return }
         if mapRoots.differs(pulse.mapRoot, at: now, period: configuration.period) {
             counters.antiEntropy.mapRootDifferences += 1
             effects.append(.mapRootDiffers(origin.id))

@@ -32,7 +32,7 @@ extension Membership {
         for id in followUps.prefix(Self.followUpsMax) { startProbe(of: id, for: .scheduled, at: now) }
         followUps.removeAll()
         tryTheDead()
-        if own.load.flags.contains(.udpBlocked), round % 2 == 0, let id = pickUp(1).first {
+        if ownLoad.flags.contains(.udpBlocked), round % 2 == 0, let id = pickUp(1).first {
             // Streams are what it has: they bring the news that datagrams would.
             exchange(with: id, at: now)
         }

@@ -18,7 +18,7 @@ extension Membership {
     func pulseOfSelf(_ number: UInt32) -> Pulse {
         Pulse(
             number: number, stateHash: table.stateHash, upCount: UInt16(clamping: table.up.count),
-            mapRoot: mapRoots.own, load: own.load)
+            mapRoot: mapRoots.own, load: ownLoad)
     }
 
     var farewell: Claim {

@@ -98,6 +98,9 @@ package struct Membership: Sendable {
                 metadata: MemberMetadata(name: "", address: PeerAddress(host: "", port: 0)), load: LoadRecord())
     }
 
+    var ownLoad: LoadRecord { table.load(of: selfID) ?? LoadRecord() }
+    var ownIncarnation: UInt32 { table.incarnation(of: selfID) ?? 0 }
+
     /// All known members, this node included, sorted by id; the dead and departed for `tombstoneLifetime`.
     package var members: [Member] { table.members }
 
@@ -125,6 +128,17 @@ package struct Membership: Sendable {
     /// Longest record that `.sendDirect` takes, in bytes.
     package var directBytesMax: Int {
         min(Self.directRecordBytesMax, configuration.datagramBytesMax - Codec.frameBytesMax)
+    }
+
+    /// All counters, those of the news that ride and are pushed included.
+    package var report: GossipCounters {
+        var report = counters
+        let news = dissemination.sentBytes
+        report.sentBytes.membership += news[0]
+        report.sentBytes.load = news[1]
+        report.sentBytes.user = news[2]
+        report.dropped.heldBack = dissemination.heldBack
+        return report
     }
 
     // MARK: Events

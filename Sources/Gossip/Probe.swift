@@ -44,6 +44,6 @@ struct Probe: Hashable, Sendable {
             case .relayed: ProbeTiming.moreRelays
             case .moreRelayed: ProbeTiming.failed
             }
-        return startedAt + period * (share * Double(multiplier))
+        return startedAt + period.scaled(by: share * Double(multiplier))
     }
 }

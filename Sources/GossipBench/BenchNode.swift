@@ -1,21 +1,17 @@
 internal import ClusterModel
 internal import Gossip
+internal import GossipShell
 internal import Logging
 internal import Sodium
 internal import UVLoop
 internal import Wire
 
-/// One member on a real socket: what a node's shell does for gossip, and nothing of the rest of a node.
-actor BenchNode {
-    private let links: PeerLinks
-    private var membership: Membership
-    private let origin: ContinuousClock.Instant
-    private let seeds: [PeerAddress]
-    private var isWaking = false
-    private var wakeAt: MonotonicInstant?
-    private var sleepsUntil: MonotonicInstant?
+/// One member on a real socket: the shell of a node's membership, and nothing of the rest of a node.
+struct BenchNode {
+    private static let service = "gossip"
 
-    nonisolated var unownedExecutor: UnownedSerialExecutor { links.unownedExecutor }
+    let links: PeerLinks
+    let shell: MembershipShell
 
     /// What one member needs to know to join the others.
     struct Setup {
@@ -44,134 +40,26 @@ actor BenchNode {
             metadata: MemberMetadata(
                 name: "bench-\(number)", address: address, platforms: ["linux/amd64"], version: "bench", slots: 2),
             random: SplitMix64(seed: UInt64(number)), now: .zero)
-        let node = BenchNode(links: links, membership: membership, origin: setup.origin, seeds: seeds)
-        await links.setHandler { _, _, stream in await node.serve(stream) }
-        try await node.begin()
-        return (address, node)
+        let shell = MembershipShell(
+            membership: membership, links: links,
+            surroundings: MembershipShell.Surroundings(
+                service: service, origin: setup.origin, wallClock: { MembershipShell.systemWallClock },
+                lookUpSeeds: { seeds }, start: { work in Task { await work() } }),
+            logger: logger)
+        await links.setHandler { _, _, stream in
+            do {
+                try await shell.serveExchange(stream)
+            } catch {
+                stream.reset()
+            }
+        }
+        try await shell.begin(seeds: seeds) { _ in }
+        return (address, BenchNode(links: links, shell: shell))
     }
 
-    private init(
-        links: PeerLinks, membership: Membership, origin: ContinuousClock.Instant, seeds: [PeerAddress]
-    ) {
-        self.links = links
-        self.membership = membership
-        self.origin = origin
-        self.seeds = seeds
-    }
-
-    var upCount: Int { membership.upCount }
-    var counters: GossipCounters { membership.counters }
+    var upCount: Int { get async { await shell.state.upCount } }
+    var counters: GossipCounters { get async { await shell.state.counters } }
     var datagrams: LinkCounters { get async { await links.counters() } }
 
     func stop() async { await links.stop() }
-
-    private var now: MonotonicInstant { MonotonicInstant(nanoseconds: (ContinuousClock.now - origin).nanoseconds) }
-
-    private func begin() throws {
-        try links.assumeIsolated { links in
-            try links.setWakeHandler { [weak self] in self?.assumeIsolated { $0.woke() } }
-            links.setDatagramHandler { [weak self] datagram in self?.assumeIsolated { $0.received(datagram) } }
-        }
-        handle(.join(seeds: seeds))
-    }
-
-    private func received(_ datagram: ReceivedDatagram) {
-        handle(
-            .datagram(datagram.bytes, from: datagram.source, sender: datagram.sender, bootID: datagram.senderBootID))
-    }
-
-    private func handle(_ event: Membership.Event) {
-        for effect in membership.handle(event, at: now) { apply(effect) }
-    }
-
-    private func apply(_ effect: Membership.Effect) {
-        switch effect {
-        case .send(let bytes, let address): links.assumeIsolated { _ = try? $0.sendDatagram(bytes, to: address) }
-        case .wake(let instant): wake(at: instant)
-        case .lookUpSeeds: Task { self.handle(.seedsResolved(self.seeds)) }
-        case .connect(let token, let address, _, let within): connect(token, address, within)
-        case .exchange(let id, let address, let peer, let message): exchange(id, address, peer, message)
-        case .answerExchange(let token, let answer): answers.removeValue(forKey: token)?.resume(returning: answer)
-        case .report(let change):
-            let member = change.member
-            guard member.id != links.peerID, member.isUp else { return }
-            links.assumeIsolated { $0.know(member.id, bootID: member.bootID, at: member.address) }
-        default: break
-        }
-    }
-
-    private func wake(at instant: MonotonicInstant) {
-        wakeAt = instant
-        if let sleepsUntil, sleepsUntil <= instant { return }
-        sleep(until: instant)
-    }
-
-    private func sleep(until instant: MonotonicInstant) {
-        sleepsUntil = instant
-        let delay = max(.zero, instant - now)
-        links.assumeIsolated { $0.wake(after: delay) }
-    }
-
-    private func woke() {
-        sleepsUntil = nil
-        guard let wakeAt else { return }
-        guard wakeAt <= now else { return sleep(until: wakeAt) }
-        self.wakeAt = nil
-        handle(.timer)
-    }
-
-    private func connect(_ token: UInt64, _ address: PeerAddress, _ within: Duration) {
-        let links = links
-        Task {
-            let outcome: Membership.ConnectOutcome =
-                switch await links.connectEvidence(at: address, within: within) {
-                case .refused: .refused
-                case .accepted: .accepted
-                case .answered(_, let bootID): .answered(bootID: bootID)
-                case .silent: .silent
-                case .unreachable: .unreachable
-                }
-            self.handle(.connectFinished(token: token, outcome))
-        }
-    }
-
-    // MARK: Exchanges
-
-    private var answers: [UInt64: CheckedContinuation<[UInt8]?, Never>] = [:]
-    private var answerCount: UInt64 = 0
-
-    private func exchange(_ id: Membership.ExchangeID, _ address: PeerAddress, _ peer: PeerID?, _ message: [UInt8]) {
-        let links = links
-        Task {
-            do {
-                let stream = try await links.open("gossip", to: address, expecting: peer)
-                defer { stream.reset() }
-                try await stream.send(message)
-                await stream.finish()
-                if let answer = try await stream.receive() {
-                    self.handle(.exchangeAnswered(id, answer))
-                } else {
-                    self.handle(.exchangeFailed(id))
-                }
-            } catch {
-                self.handle(.exchangeFailed(id))
-            }
-        }
-    }
-
-    private func serve(_ stream: any PeerStream) async {
-        do {
-            guard let message = try await stream.receive() else { return }
-            let answer: [UInt8]? = await withCheckedContinuation { continuation in
-                answerCount += 1
-                answers[answerCount] = continuation
-                handle(.exchangeRequested(token: answerCount, message))
-            }
-            guard let answer else { return stream.reset() }
-            try await stream.send(answer)
-            await stream.finish()
-        } catch {
-            stream.reset()
-        }
-    }
 }

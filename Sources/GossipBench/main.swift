@@ -53,8 +53,12 @@ struct Bench {
             guard joined.duration(to: .now) < .seconds(60) else { throw BenchFailure.notJoined }
         }
         print("joined: all \(nodes) know all after \(joined.duration(to: .now))")
-        // News of the joins has gone round by then.
+        // News of the joins has gone round by then, and the links that the joins made are closed as idle.
         try await Task.sleep(for: .milliseconds(periodMilliseconds * 12))
+        while await linkCount(members) > 0 {
+            try await Task.sleep(for: .milliseconds(200))
+            guard joined.duration(to: .now) < .seconds(150) else { throw BenchFailure.notQuiet }
+        }
         let before = await sum(members)
         let (user, system) = Self.processorTime
         let start = ContinuousClock.now
@@ -78,8 +82,16 @@ struct Bench {
     }
 
     private func haveJoined(_ members: [BenchNode]) async -> Bool {
-        for member in members where await member.upCount < nodes { return false }
+        for member in members {
+            guard await member.upCount == nodes else { return false }
+        }
         return true
+    }
+
+    private func linkCount(_ members: [BenchNode]) async -> Int {
+        var count = 0
+        for member in members { count += await member.datagrams.links }
+        return count
     }
 
     private struct Sum {
@@ -113,6 +125,6 @@ struct Bench {
     private static func text(_ value: Double) -> String { "\((value * 10).rounded() / 10)" }
 }
 
-enum BenchFailure: Error { case notJoined }
+enum BenchFailure: Error { case notJoined, notQuiet }
 
 try await Bench(CommandLine.arguments.dropFirst()).run()

@@ -114,9 +114,11 @@ extension Node: ClusterView {
         var view = GossipView()
         view.seeds = await seeds.views
         view.keys = await keys.view
+        let shells = GossipReport.Shells(
+            localHealth: await cluster.localHealth, keyExchanges: await (keys.exchanges, keys.exchangesFailed),
+            clockJumps: await cluster.clockJumps, seedsUnresolved: await seeds.failures)
         let gossip = GossipReport(
-            gossip: await cluster.counters, links: await links.counters(), localHealth: await cluster.localHealth,
-            keyExchanges: await (keys.exchanges, keys.exchangesFailed))
+            gossip: await cluster.counters, links: await links.counters(), map: await digests.counters, shells: shells)
         view.counters = gossip.counters
         view.warnings = await cluster.warnings
         for seed in view.seeds {

@@ -3,6 +3,7 @@ internal import ClusterModel
 internal import ContentStore
 internal import Foundation
 internal import Gossip
+internal import GossipShell
 package import Logging
 internal import OCI
 internal import Registry
@@ -31,6 +32,7 @@ package final class Node: Sendable {
     let gossipPeriod: Duration
     let keys: KeyShell
     let seeds: SeedBook
+    private let discovery: LinkDiscovery?
     let store: RecordStore
     let steps: StepExecutor
     private let downloads: HTTPSource
@@ -89,12 +91,16 @@ package final class Node: Sendable {
         var advertised = settings.advertise.prefix(NodeParameters.advertiseMax).map {
             PeerAddress(host: $0.host, port: $0.port == 0 ? bound.port : $0.port)
         }
-        if advertised.isEmpty { advertised = [bound] }
-        let address = advertised[0]
+        if advertised.isEmpty {
+            advertised = PeerAddress.reachable(at: bound, seeds: settings.join.compactMap { PeerAddress($0) })
+        }
+        guard let address = advertised.first else {
+            await links.stop()
+            throw NodeError.nothingToAdvertise(bound)
+        }
         let origin = ContinuousClock.now
         let snapshotFile = MemberSnapshotFile(path: root + "/members.json", logger: logger)
-        var gossip = GossipConfiguration()
-        gossip.wallClockOffset = .seconds(Int64(settings.startSeconds))
+        let gossip = GossipConfiguration()
         let membership = try Membership(
             configuration: gossip, id: selfID, bootID: bootID,
             metadata: MemberMetadata(
@@ -102,9 +108,15 @@ package final class Node: Sendable {
                 platforms: settings.platforms.map(\.description),
                 labels: settings.labels, version: settings.version, slots: UInt16(clamping: settings.slots)),
             remembered: snapshotFile.load(), random: SplitMix64(seed: settings.seed), now: .zero)
+        let seeds = SeedBook(seeds: settings.join, links: links, logger: logger)
+        let shell = MembershipShell(
+            membership: membership, links: links,
+            surroundings: MembershipShell.Surroundings(
+                service: PeerService.gossip.rawValue, origin: origin, wallClock: settings.wallClock,
+                lookUpSeeds: { await seeds.lookUp() }, start: { jobs.start(nil, $0) }),
+            logger: logger)
         let cluster = ClusterShell(
-            selfID: selfID, membership: membership, links: links, jobs: jobs, origin: origin, logger: logger)
-        let hashKey = try Self.mapHashKey(ring)
+            selfID: selfID, own: membership.own, shell: shell, links: links, logger: logger)
         let loadSignal = LoadSignal()
         var mapSettings = CacheMapDigest.Settings()
         mapSettings.pageBytes = membership.publishBytesMax
@@ -112,21 +124,28 @@ package final class Node: Sendable {
         var exchangeSettings = MapExchange.Settings()
         exchangeSettings.period = gossip.period
         exchangeSettings.datagramBytesMax = membership.directBytesMax
-        let keys = KeyShell(
-            ring: ring, links: links, cluster: cluster, path: root + "/keyring",
-            graceSeconds: settings.keyGraceSeconds, logger: logger, loadChanged: { await loadSignal.fire() })
+        let makeExchange =
+            { @Sendable [mapSettings, exchangeSettings] mapKey, epoch, clusterSize, last in
+                let hashKey = try Self.mapHashKey(mapKey)
+                return MapExchange(
+                    selfID: selfID,
+                    own: CacheMapDigest(
+                        epoch: epoch, hashKey: hashKey, clusterSize: clusterSize, entries: try store.mapEntries(),
+                        settings: mapSettings, last: last),
+                    hashKey: hashKey, settings: exchangeSettings)
+            } as CacheMapShell.ExchangeMaker
         let digests = CacheMapShell(
-            exchange: MapExchange(
-                selfID: selfID,
-                own: CacheMapDigest(
-                    epoch: max(1, settings.startSeconds), hashKey: hashKey, clusterSize: 1,
-                    entries: try store.mapEntries(), settings: mapSettings,
-                    last: CacheMapShell.saved(root + "/cache-map")),
-                hashKey: hashKey, settings: exchangeSettings),
+            exchange: try makeExchange(
+                ring.mapKey, max(1, settings.startSeconds), 1, CacheMapShell.saved(root + "/cache-map")),
+            makeExchange: makeExchange,
             questions: HaveQuestions(
                 first: UInt32(truncatingIfNeeded: settings.seed), datagramBytesMax: membership.directBytesMax),
             cluster: cluster, jobs: jobs, savePath: root + "/cache-map", origin: origin, logger: logger,
             loadChanged: { await loadSignal.fire() })
+        let keys = KeyShell(
+            ring: ring, links: links, cluster: cluster, path: root + "/keyring",
+            graceSeconds: settings.keyGraceSeconds, logger: logger, loadChanged: { await loadSignal.fire() },
+            mapKeyChanged: { [digests] in await digests.rekey($0) })
         let slots = Slots(count: settings.slots)
         let records = RecordIndex(
             store: store, snapshots: snapshots, digests: digests, dialer: cluster, counters: counters, logger: logger)
@@ -175,7 +194,13 @@ package final class Node: Sendable {
         self.records = records
         gossipPeriod = gossip.period
         self.keys = keys
-        seeds = SeedBook(seeds: settings.join, links: links, logger: logger)
+        self.seeds = seeds
+        discovery =
+            settings.usesMulticastDNS
+            ? LinkDiscovery(
+                beacon: LinkBeacon(
+                    id: selfID, addresses: advertised, random: SplitMix64(seed: settings.seed ^ identity.id)),
+                links: links, logger: logger) : nil
         self.store = store
         self.steps = steps
         self.downloads = downloads
@@ -202,8 +227,8 @@ package final class Node: Sendable {
     }
 
     /// The hash key of digests: equal on all nodes of a cluster, secret from everybody else.
-    private static func mapHashKey(_ keys: ClusterKeyRing) throws -> MapHashKey {
-        guard let key = MapHashKey(bytes: keys.mapKey) else {
+    private static func mapHashKey(_ bytes: [UInt8]) throws -> MapHashKey {
+        guard let key = MapHashKey(bytes: bytes) else {
             throw NodeError.root("-", "the cluster key gives no hash key")
         }
         return key
@@ -221,6 +246,7 @@ package final class Node: Sendable {
         await links.setHandler { service, peer, stream in await services.serve(service, from: peer, stream) }
         let (left, continuation) = AsyncStream.makeStream(of: Void.self)
         leaving.withLock { $0 = continuation }
+        await discover()
         let addresses = await seeds.lookUp()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.cluster.run(seeds: addresses, listener: self.listener()) }
@@ -240,6 +266,7 @@ package final class Node: Sendable {
         let running = builds.withLock { Array($0.running.values) }
         for build in running { await build.abandon(reason: "the node stops") }
         if isLeaving { await cluster.leave() }
+        await discovery?.stop()
         await jobs.stop()
         await links.stop()
         steps.shutdown()
@@ -251,6 +278,18 @@ package final class Node: Sendable {
         }
     }
 
+    /// Takes nodes on this node's links as seeds, beside those that it was given.
+    private func discover() async {
+        guard let discovery else { return }
+        await seeds.foundOnLink([])
+        await discovery.start { [seeds, cluster, jobs] addresses in
+            jobs.start {
+                await seeds.foundOnLink(addresses)
+                await cluster.seedsResolved(seeds.lookUp())
+            }
+        }
+    }
+
     func finishLeaving() { leaving.withLock { $0?.finish() } }
 
     private func listener() -> ClusterShell.Listener {
@@ -259,8 +298,7 @@ package final class Node: Sendable {
             delivered: { [digests] in await digests.received($0, from: $1) },
             deliveredDirect: { [digests] in await digests.receivedDirect($0, from: $1) },
             mapRootDiffers: { [digests] in await digests.rootDiffers($0) },
-            persist: { [snapshotFile] in snapshotFile.save($0) },
-            lookUpSeeds: { [seeds] in await seeds.lookUp() })
+            persist: { [snapshotFile] in snapshotFile.save($0) })
     }
 
     private func memberChanged(_ change: MemberChange) async {

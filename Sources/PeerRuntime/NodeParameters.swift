@@ -1,4 +1,5 @@
 package import ClusterModel
+internal import GossipShell
 package import OCI
 package import Registry
 package import Sodium
@@ -14,6 +15,8 @@ package struct NodeParameters: Sendable {
     package var advertise: [PeerAddress]
     /// Seeds, `host:port`; names are looked up.
     package var join: [String]
+    /// Whether nodes on this node's links are found by multicast DNS, and find this one.
+    package var usesMulticastDNS: Bool
     package var keys: ClusterKeyRing
     /// How long a retired key still opens, for members that were away.
     package var keyGraceSeconds: UInt64
@@ -38,6 +41,8 @@ package struct NodeParameters: Sendable {
     package var version: String
     /// Unix time in seconds at the start, and a seed for randomness: taken by the wiring, not here.
     package var startSeconds: UInt32
+    /// The time since 1970, read again while the node runs: periods of gossip are numbered by it, and it may jump.
+    package var wallClock: @Sendable () -> Duration
     package var seed: UInt64
 
     package static let keyGraceSecondsDefault: UInt64 = 86_400
@@ -51,6 +56,7 @@ package struct NodeParameters: Sendable {
         self.keys = keys
         advertise = []
         join = []
+        usesMulticastDNS = false
         keyGraceSeconds = Self.keyGraceSecondsDefault
         clusterName = "peerbuild"
         slots = 1
@@ -62,6 +68,7 @@ package struct NodeParameters: Sendable {
         forbidsNewPrivileges = false
         version = ""
         startSeconds = 0
+        wallClock = { MembershipShell.systemWallClock }
         seed = 0
     }
 }
@@ -71,6 +78,7 @@ package enum NodeError: Error, CustomStringConvertible {
     case rootInUse(String)
     case root(String, String)
     case publicBind(PeerAddress)
+    case nothingToAdvertise(PeerAddress)
     case unknownMember(String)
     case notHere(String)
 
@@ -82,6 +90,9 @@ package enum NodeError: Error, CustomStringConvertible {
         case .publicBind(let address):
             "without --cluster-key-file a node binds to loopback only, and \(address) is not; "
                 + "make a key with `peerbuild keygen`, or bind to 127.0.0.1"
+        case .nothingToAdvertise(let address):
+            "\(address) stands for all addresses, and this machine has none that peers could reach; "
+                + "give one with --advertise, or bind to one with --bind"
         case .unknownMember(let name): "no member is called \"\(name)\"; `peerbuild status` lists them"
         case .notHere(let name): "node \"\(name)\" has to be told itself: ask it with --addr"
         }

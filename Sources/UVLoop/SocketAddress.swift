@@ -14,7 +14,7 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { isIPv6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
-    package var isIPv6: Bool { host.contains(":") }
+    package var isIPv6: Bool { host.utf8.contains(UInt8(ascii: ":")) }
 
     private static let mappedPrefix = "::ffff:"
 
@@ -34,8 +34,14 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         default: return nil
         }
         let name = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let isMapped = name.hasPrefix(Self.mappedPrefix) && name.contains(".")
+        let isMapped = name.hasPrefix(Self.mappedPrefix) && name.utf8.contains(UInt8(ascii: "."))
         host = isMapped ? String(name.dropFirst(Self.mappedPrefix.count)) : name
+    }
+
+    /// The text form of an address of the kernel; nil when the kernel has no text for it.
+    package init?(_ address: KernelAddress) {
+        guard let text = address.withKernelForm(mapped: false, { SocketAddress($0) }) else { return nil }
+        self = text
     }
 
     /// Lends the kernel's form; an IPv4 address is mapped when `mapped`, as IPv6 sockets want it.
@@ -53,7 +59,7 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         return withUnsafeBytes(of: &v4) { Self.rebound($0, body) }
     }
 
-    private static func rebound<Result>(
+    static func rebound<Result>(
         _ bytes: UnsafeRawBufferPointer, _ body: (UnsafePointer<sockaddr>) -> Result
     ) -> Result {
         guard let start = bytes.baseAddress else { preconditionFailure("a socket address has no bytes") }

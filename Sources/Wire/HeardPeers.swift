@@ -54,23 +54,30 @@ package struct HeardPeers: Sendable {
         entries[address] = Entry(receiver: member, heardAt: now, isValidated: true)
     }
 
-    /// Whom to bind a packet to `address` to; counts it as sent.
-    package mutating func receiver(at address: PeerAddress, now: ContinuousClock.Instant) -> DatagramSeal.Receiver? {
-        guard let index = entries.index(forKey: address) else { return nil }
+    /// What may go to an address.
+    package enum Permit: Hashable, Sendable {
+        /// Nothing of that size before it has proved itself.
+        case withheld
+        /// To whoever is there.
+        case open
+        /// Bound to this node and boot.
+        case bound(DatagramSeal.Receiver)
+    }
+
+    /// Whether a packet of `bytes` may go to `address` now, and bound to whom; takes it from the address's credit and
+    /// counts it as sent.
+    package mutating func permit(_ bytes: Int, to address: PeerAddress, now: ContinuousClock.Instant) -> Permit {
+        guard let index = entries.index(forKey: address) else { return .open }
+        if !entries.values[index].isValidated {
+            guard entries.values[index].credit >= bytes else { return .withheld }
+            entries.values[index].credit -= bytes
+        }
         entries.values[index].unanswered += 1
         let entry = entries.values[index]
         guard entry.unanswered <= Self.unansweredMax, entry.heardAt.duration(to: now) < Self.freshFor else {
-            return nil
+            return .open
         }
-        return entry.receiver
-    }
-
-    /// Whether `bytes` may be sent to `address` now; takes them from its credit.
-    package mutating func maySend(_ bytes: Int, to address: PeerAddress) -> Bool {
-        guard let index = entries.index(forKey: address), !entries.values[index].isValidated else { return true }
-        guard entries.values[index].credit >= bytes else { return false }
-        entries.values[index].credit -= bytes
-        return true
+        return .bound(entry.receiver)
     }
 
     private mutating func makeRoom(for address: PeerAddress, _ now: ContinuousClock.Instant) -> Bool {

@@ -157,7 +157,6 @@ extension PeerLinks {
         if link.peer != nil, !(link.isLeaving && link.handles.isEmpty) { counted.linksBroken += 1 }
         for event in link.machine.streams.fail() { handle(event, on: link) }
         wakeDialers(of: link)
-        if links.isEmpty { stopTicking() }
         logger.debug("peer link over", metadata: ["peer": "\(link.address)", "reason": "\(error)"])
     }
 }

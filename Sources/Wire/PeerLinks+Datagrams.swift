@@ -48,14 +48,17 @@ extension PeerLinks {
             throw WireError.datagramTooLong(bytes: bytes.count, bytesMax: WireLimits.datagramBytesMax)
         }
         guard !stopped, socket != nil else { throw WireError.stopped }
-        guard heard.maySend(bytes.count + DatagramSeal.overhead, to: address) else {
+        let receiver: DatagramSeal.Receiver?
+        switch heard.permit(bytes.count + DatagramSeal.overhead, to: address, now: now) {
+        case .withheld:
             drop(.unvalidated, address.host)
             return true
+        case .open: receiver = nil
+        case .bound(let known): receiver = known
         }
-        let receiver = heard.receiver(at: address, now: now)
         let packet = seal.seal(bytes, for: receiver, paddedTo: receiver == nil ? configuration.packetLimit : 0)
         do {
-            try socket?.send(packet, to: SocketAddress(address))
+            try socket?.send(packet, to: addresses.kernelForm(of: address))
             counted.datagramsOut += 1
             counted.datagramBytesOut += UInt64(packet.count)
             return true
@@ -76,13 +79,12 @@ extension PeerLinks {
         case .dropped(let cause): return drop(cause, incoming.source?.host)
         case .opened(let fields): opened = fields
         }
-        guard let host = incoming.source else { return }
-        let address = PeerAddress(host)
-        guard opened.node != own.rawValue else { return drop(.cloned, host.host) }
+        guard let kernelSource = incoming.kernelSource, let address = addresses.name(of: kernelSource) else { return }
+        guard opened.node != own.rawValue else { return drop(.cloned, address.host) }
         switch replays.admit(node: opened.node, bootID: opened.bootID, counter: opened.counter) {
         case .fresh: break
-        case .replayed: return drop(.replayed, host.host)
-        case .staleBoot: return drop(.staleBoot, host.host)
+        case .replayed: return drop(.replayed, address.host)
+        case .staleBoot: return drop(.staleBoot, address.host)
         }
         counted.datagramsIn += 1
         counted.datagramBytesIn += UInt64(packet.count)
@@ -92,25 +94,25 @@ extension PeerLinks {
             isBound: opened.isBound, now: now)
         let peer = PeerID(rawValue: opened.node)
         if !opened.isPrimary { heardOtherKey(opened.key, of: peer, at: address) }
-        deliver(
-            ReceivedDatagram(bytes: bytes, source: address, sender: peer, senderBootID: opened.bootID), host.host)
+        deliver(ReceivedDatagram(bytes: bytes, source: address, sender: peer, senderBootID: opened.bootID))
     }
 
-    private func deliver(_ datagram: ReceivedDatagram, _ host: String) {
+    private func deliver(_ datagram: ReceivedDatagram) {
         if let datagramHandler { return datagramHandler(datagram) }
-        if case .dropped = inbox.yield(datagram) { drop(.overflow, host) }
+        if case .dropped = inbox.yield(datagram) { drop(.overflow, datagram.source.host) }
     }
 
-    private func drop(_ cause: DatagramDrop, _ host: String?) {
+    private func drop(_ cause: DatagramDrop, _ host: @autoclosure () -> String?) {
         counted.drop(cause)
-        warn(.datagrams(cause), "datagrams are dropped: \(cause.explanation)", host ?? "?")
+        warn(.datagrams(cause), "datagrams are dropped: \(cause.explanation)", host() ?? "?")
     }
 
     /// Warns once a cause and minute, with how many went unsaid.
-    func warn(_ cause: Warning, _ text: String, _ source: String) {
+    func warn(_ cause: Warning, _ text: @autoclosure () -> String, _ source: @autoclosure () -> String) {
         guard let silent = warnings.due(cause, at: now) else { return }
         let more = silent > 0 ? "; \(silent) more since the last such line" : ""
-        logger.warning("\(text)\(more)", metadata: ["source": "\(source)", "cluster": "\(configuration.clusterName)"])
+        logger.warning(
+            "\(text())\(more)", metadata: ["source": "\(source())", "cluster": "\(configuration.clusterName)"])
     }
 
     /// Warns about a peer that does not have the cluster's key.

@@ -61,6 +61,25 @@ extension PeerLinks {
             }
             leaveIfIdle(link, now)
         }
+        tickAgain()
+    }
+
+    /// Until something may be due at a link: silence is noticed in time, and quiet links wake nobody for nothing.
+    var untilNextTick: Duration {
+        let now = now
+        let times = configuration.times
+        // What a link's state can change to in between waits for the next ping's turn at the longest.
+        var wait = times.ping
+        for link in links.values {
+            guard link.peer != nil else {
+                wait = min(wait, times.handshake - link.started.duration(to: now))
+                continue
+            }
+            let limit = link.isPingPending ? times.silence : times.ping
+            wait = min(wait, limit - link.lastHeard.duration(to: now))
+            if let since = link.idleSince { wait = min(wait, times.idle - since.duration(to: now)) }
+        }
+        return max(wait, times.tick)
     }
 
     private func leaveIfIdle(_ link: Link, _ now: ContinuousClock.Instant) {

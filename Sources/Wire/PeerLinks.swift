@@ -50,6 +50,7 @@ package actor PeerLinks {
     var warnings = CauseLog<Warning>()
     /// Who was heard at an address, so that datagrams can be bound to them, and what may be sent there.
     var heard = HeardPeers()
+    var addresses = AddressBook()
     /// Keys to dial addresses with whose nodes do not have the first one yet.
     var dialKeys: [PeerAddress: KeyFingerprint] = [:]
     var otherKeyNotices: [PeerID: ContinuousClock.Instant] = [:]
@@ -206,16 +207,23 @@ package actor PeerLinks {
     func startTicking() {
         guard !isTicking, !isStopped else { return }
         do {
-            try ticker?.start(after: configuration.times.tick, every: configuration.times.tick)
+            try ticker?.start(after: configuration.times.tick)
             isTicking = true
         } catch {
             logger.error("cannot watch peer links", metadata: ["error": "\(error)"])
         }
     }
 
-    func stopTicking() {
-        ticker?.stop()
+    /// Looks at links again when the first of them may have something due.
+    func tickAgain() {
         isTicking = false
+        guard !links.isEmpty, !isStopped else { return }
+        do {
+            try ticker?.start(after: untilNextTick)
+            isTicking = true
+        } catch {
+            logger.error("cannot watch peer links", metadata: ["error": "\(error)"])
+        }
     }
 }
 

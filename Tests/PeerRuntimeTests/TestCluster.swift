@@ -21,7 +21,8 @@ struct TestCluster: Sendable {
 
     /// Runs `body` with `count` nodes that know each other; takes everything down afterwards.
     static func with(
-        _ count: Int, slots: Int = 2, _ body: @Sendable (TestCluster) async throws -> Void
+        _ count: Int, slots: Int = 2, keys: (Int) throws -> ClusterKeyRing = { _ in try .withoutKey() },
+        change: (inout NodeParameters) -> Void = { _ in }, _ body: @Sendable (TestCluster) async throws -> Void
     ) async throws {
         let root = NSTemporaryDirectory() + "peerbuild-nodes-\(UUID().uuidString)"
         defer { try? FileManager.default.removeItem(atPath: root) }
@@ -30,11 +31,12 @@ struct TestCluster: Sendable {
         for number in 0..<count {
             var parameters = NodeParameters(
                 name: "n\(number)", root: "\(root)/n\(number)", bind: PeerAddress(host: "127.0.0.1", port: 0),
-                keys: try .withoutKey())
+                keys: try keys(number))
             parameters.slots = slots
             parameters.seed = UInt64(number)
             parameters.startSeconds = UInt32(Date().timeIntervalSince1970)
             parameters.join = nodes.first.map { [$0.peerAddress] } ?? []
+            change(&parameters)
             nodes.append(
                 try await Node(parameters, logger: Logger(label: "n\(number)") { _ in SwiftLogNoOpLogHandler() }))
         }

@@ -154,7 +154,9 @@ private struct Ends {
         let now = ContinuousClock.now
         let address = PeerAddress(host: "10.0.0.9", port: 7_946)
         let peer = DatagramSeal.Receiver(node: 4, bootID: 1)
-        func maySend(_ bytes: Int) -> Bool { heard.maySend(bytes, to: address) }
+        func maySend(_ bytes: Int) -> Bool {
+            heard.permit(bytes, to: address, now: now) != .withheld
+        }
         #expect(maySend(1_200), "this node speaks first")
         heard.heard(peer, at: address, bytes: 300, isBound: false, now: now)
         #expect(maySend(200))
@@ -178,7 +180,8 @@ private struct Ends {
         let address = PeerAddress(host: "10.0.0.9", port: 7_946)
         let peer = DatagramSeal.Receiver(node: 4, bootID: 1)
         func receiver(_ later: Duration = .zero) -> DatagramSeal.Receiver? {
-            heard.receiver(at: address, now: now + later)
+            guard case .bound(let receiver) = heard.permit(100, to: address, now: now + later) else { return nil }
+            return receiver
         }
         #expect(receiver() == nil)
         heard.know(peer, at: address, now: now)

@@ -77,6 +77,14 @@ package struct MapExchange: Sendable {
         root = own.position.isUntouched ? 0 : own.position.contribution(of: selfID)
     }
 
+    /// This exchange with the counters and the stream numbers of the one that it replaces, whose answers may still come.
+    package func continuing(_ former: MapExchange) -> MapExchange {
+        var next = self
+        next.counters = former.counters
+        next.fetchCount = former.fetchCount
+        return next
+    }
+
     /// Over all live nodes' digests as they are known here: equal at two nodes that know the same.
     package var mapRoot: UInt32 { root }
 

@@ -19,6 +19,8 @@ struct NodeCommand: AsyncParsableCommand {
     @Option(help: "HOST:PORT that other nodes reach this one at; up to 3, the best first.") var advertise: [String] = []
     @Option(help: "HOST:PORT of a node of the cluster, or a DNS name with SRV records; may be repeated.")
     var join: [String] = []
+    @Flag(help: "Finds nodes on this link by multicast DNS, and is found; they still need the cluster's key.")
+    var mdns = false
     @Option(help: "How long a retired cluster key still opens, such as 24h (the default).") var keyGrace: String?
     @Option(help: "File with the cluster's key, mode 0600; see keygen.") var clusterKeyFile: String?
     @Option(help: "Nodes of other cluster names are ignored (default: default).") var clusterName: String?
@@ -64,7 +66,7 @@ struct NodeCommand: AsyncParsableCommand {
             (.clusterName, clusterName), (.slots, slots), (.logLevel, logLevel), (.logFormat, logFormat),
             (.authority, authority), (.certificate, certificate), (.key, key), (.runtime, runtime),
             (.cacheBytesMax, cacheMax), (.insecure, insecure ? "true" : nil),
-            (.noNewPrivileges, noNewPrivileges ? "true" : nil),
+            (.noNewPrivileges, noNewPrivileges ? "true" : nil), (.mdns, mdns ? "true" : nil),
         ]
         for (key, text) in single { settings.set(key, text.map { [$0] } ?? [], origin: "--\(key.rawValue)") }
         let lists: [(NodeSettings.Key, [String])] = [

@@ -22,6 +22,7 @@ extension NodeConfiguration {
         }
         if let keyGraceSeconds { parameters.keyGraceSeconds = UInt64(keyGraceSeconds) }
         parameters.join = join
+        parameters.usesMulticastDNS = usesMulticastDNS
         parameters.clusterName = clusterName
         parameters.transferRateMax = rateLimit
         parameters.servedTransfersMax = servingMax

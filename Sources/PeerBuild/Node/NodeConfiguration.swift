@@ -26,6 +26,8 @@ struct NodeConfiguration: Sendable, Hashable {
     /// HOST:PORT that other nodes reach this one at, up to 3, the best first; none means what `bind` says.
     var advertise: [String] = []
     static let advertiseMax = 3
+    /// Whether nodes on this link are found by multicast DNS.
+    var usesMulticastDNS = false
     /// Seconds for which a retired cluster key still opens.
     var keyGraceSeconds: Int?
     /// Longest grace: a week.

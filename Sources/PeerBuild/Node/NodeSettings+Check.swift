@@ -47,6 +47,7 @@ extension NodeSettings {
             readCluster(&result)
             result.runtime = text(.runtime)
             result.forbidsNewPrivileges = flag(.noNewPrivileges)
+            result.usesMulticastDNS = flag(.mdns)
             readLimits(&result)
             readLists(&result)
             readLog(&result)

@@ -2,7 +2,7 @@
 struct NodeSettings: Sendable {
     /// What can be set; the raw value names the flag.
     enum Key: String, CaseIterable, Sendable {
-        case name, root, addr, bind, advertise, join, slots, label, platform, insecure, runtime
+        case name, root, addr, bind, advertise, join, slots, label, platform, insecure, runtime, mdns
         case clusterKeyFile = "cluster-key-file"
         case clusterName = "cluster-name"
         case logLevel = "log-level"

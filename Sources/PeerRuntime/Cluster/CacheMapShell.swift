@@ -9,6 +9,9 @@ actor CacheMapShell {
     /// What this node says when it is asked for exact keys.
     typealias Answerer = @Sendable (HaveRequest) async -> HaveAnswer
 
+    /// Makes the exchange of this node: from the map key, the epoch, the cluster's size and where the last run stood.
+    typealias ExchangeMaker = @Sendable ([UInt8], UInt32, Int, SavedPosition?) throws -> MapExchange
+
     /// What goes to the membership, in the order of the effects.
     private enum Outgoing: Sendable {
         case publish([UInt8], isUrgent: Bool)
@@ -22,6 +25,10 @@ actor CacheMapShell {
     private static let outgoingMax = 16_384
 
     private var exchange: MapExchange
+    private let makeExchange: ExchangeMaker
+    /// Members that are up, with their boots: what an exchange under another key has to be told.
+    private var live: [PeerID: UInt64] = [:]
+    private var clusterSize = 1
     private var questions: HaveQuestions
     private let cluster: ClusterShell
     private let jobs: Jobs
@@ -34,10 +41,12 @@ actor CacheMapShell {
         of: Outgoing.self, bufferingPolicy: .bufferingOldest(outgoingMax))
 
     init(
-        exchange: MapExchange, questions: HaveQuestions, cluster: ClusterShell, jobs: Jobs, savePath: String,
+        exchange: MapExchange, makeExchange: @escaping ExchangeMaker, questions: HaveQuestions, cluster: ClusterShell,
+        jobs: Jobs, savePath: String,
         origin: ContinuousClock.Instant, logger: Logger, loadChanged: @escaping @Sendable () async -> Void
     ) {
         self.exchange = exchange
+        self.makeExchange = makeExchange
         self.questions = questions
         self.cluster = cluster
         self.jobs = jobs
@@ -98,9 +107,34 @@ actor CacheMapShell {
 
     func memberChanged(_ change: MemberChange, clusterSize: Int) {
         guard change.member.id != cluster.selfID else { return }
+        self.clusterSize = clusterSize
+        live[change.member.id] = change.member.isUp ? change.member.bootID : nil
         handle(
             .member(
                 change.member.id, isLive: change.member.isUp, bootID: change.member.bootID, clusterSize: clusterSize))
+    }
+
+    /// Takes another map key: the hashes of all digests are others now.
+    ///
+    /// Digests of peers are forgotten and fetched again, and peers fetch this node's, under a new epoch.
+    func rekey(_ mapKey: [UInt8]) async {
+        do {
+            let fresh = try makeExchange(mapKey, exchange.own.epoch &+ 1, clusterSize, nil)
+            // Ends the streams of the former one.
+            for (peer, boot) in live.sorted(by: { $0.key < $1.key }) {
+                handle(.member(peer, isLive: false, bootID: boot, clusterSize: clusterSize))
+            }
+            exchange = fresh.continuing(exchange)
+        } catch {
+            return logger.error("the cache map does not take the new key", metadata: ["error": "\(error)"])
+        }
+        outgoingFeed.yield(.root(exchange.mapRoot))
+        save(exchange.own.saved)
+        for (peer, boot) in live.sorted(by: { $0.key < $1.key }) {
+            handle(.member(peer, isLive: true, bootID: boot, clusterSize: clusterSize))
+        }
+        logger.notice("the cache map is made anew under the cluster's map key")
+        await loadChanged()
     }
 
     /// Serves a peer that lacks a part of what this node knows.

@@ -1,12 +1,13 @@
 internal import ClusterModel
 internal import Gossip
+internal import GossipShell
 internal import Logging
 internal import Synchronization
 internal import Wire
 
-/// Drives the membership protocol: datagrams, timer and streams in, effects out.
+/// A node's place in the cluster: tells the node's other parts what the membership says, and takes their word to it.
 ///
-/// It lives on the peer links' loop thread, so that a datagram goes from the socket to the protocol and back without a hop.
+/// It lives on the peer links' loop thread, as the membership's own shell does.
 actor ClusterShell: PeerDialer {
     /// What other parts of a node hear of the cluster.
     struct Listener: Sendable {
@@ -17,11 +18,8 @@ actor ClusterShell: PeerDialer {
         /// This member knows other cache maps.
         var mapRootDiffers: @Sendable (PeerID) async -> Void
         var persist: @Sendable ([MemberSnapshot]) -> Void
-        /// What the names of the seeds mean now.
-        var lookUpSeeds: @Sendable () async -> [PeerAddress]
     }
 
-    private static let exchangeLimit = Duration.seconds(10)
     /// Changes and records that may wait for the rest of the node: some minutes' worth in a cluster of hundreds.
     private static let newsMax = 65_536
 
@@ -34,55 +32,37 @@ actor ClusterShell: PeerDialer {
     }
 
     nonisolated let selfID: PeerID
+    private let shell: MembershipShell
     private let links: PeerLinks
     private let logger: Logger
-    private let jobs: Jobs
-    private let clock = ContinuousClock()
-    private let origin: ContinuousClock.Instant
-    private var membership: Membership
     private var listener: Listener?
     private let (news, newsFeed) = AsyncStream.makeStream(of: News.self, bufferingPolicy: .bufferingOldest(newsMax))
-    /// When the protocol wants to be woken, and until when the timer's task sleeps.
-    private var wakeAt: MonotonicInstant?
-    private var sleepsUntil: MonotonicInstant?
-    private var hasLeft = false
+    private var causes = CauseLog<Cause>()
     /// What was noticed and is shown until it is over.
     private enum Standing: Int { case identity, address, blocked }
     private var standing: [Standing: String] = [:]
-    private var answers: [UInt64: CheckedContinuation<[UInt8]?, Never>] = [:]
-    private var answerCount: UInt64 = 0
-    private var leaving: [CheckedContinuation<Void, Never>] = []
     private let view = Mutex<[PeerID: Member]>([:])
     private let draining = Mutex(false)
 
-    init(
-        selfID: PeerID, membership: Membership, links: PeerLinks, jobs: Jobs, origin: ContinuousClock.Instant,
-        logger: Logger
-    ) {
+    init(selfID: PeerID, own: Member, shell: MembershipShell, links: PeerLinks, logger: Logger) {
         self.selfID = selfID
-        self.membership = membership
+        self.shell = shell
         self.links = links
-        self.jobs = jobs
-        self.origin = origin
         self.logger = logger
-        let own = membership.own
         view.withLock { $0[selfID] = own }
     }
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { links.unownedExecutor }
 
-    private var now: MonotonicInstant { MonotonicInstant(nanoseconds: (clock.now - origin).nanoseconds) }
-
     /// Starts the protocol and goes on until the task is cancelled.
     func run(seeds: [PeerAddress], listener: Listener) async {
         self.listener = listener
         do {
-            try attach()
+            try await shell.begin(seeds: seeds) { [weak self] output in self?.assumeIsolated { $0.take(output) } }
         } catch {
             logger.error("gossip cannot start", metadata: ["error": "\(error)"])
             return
         }
-        handle(.join(seeds: seeds))
         await withTaskGroup(of: Void.self) { group in
             group.addTask { [news] in
                 // One after the other: a death that overtook the return to life would leave a ghost.
@@ -101,34 +81,22 @@ actor ClusterShell: PeerDialer {
         }
     }
 
-    /// Takes datagrams and the timer's word from the links, on the thread that both share.
-    private func attach() throws {
-        try links.assumeIsolated { links in
-            try links.setWakeHandler { [weak self] in self?.assumeIsolated { $0.woke() } }
-            links.setDatagramHandler { [weak self] datagram in self?.assumeIsolated { $0.received(datagram) } }
-        }
-    }
-
     /// Says good-bye and waits until it was told; at once when that was done before.
-    func leave() async {
-        guard !hasLeft else { return }
-        await withCheckedContinuation { continuation in
-            leaving.append(continuation)
-            handle(.leave)
-        }
-    }
+    func leave() async { await shell.leave() }
 
     func setLoad(_ load: LoadRecord) { handle(.loadChanged(load)) }
 
     func setHoldings(_ holdings: Holdings) { handle(.holdingsChanged(holdings)) }
 
     /// What the protocol has done and met so far.
-    var counters: GossipCounters { membership.counters }
+    var counters: GossipCounters { state.report }
     /// 0 well … 7: how much this node doubts itself.
-    var localHealth: Int { membership.localHealthScore }
+    var localHealth: Int { state.localHealthScore }
+    /// Times that the wall clock was set while this node ran.
+    var clockJumps: UInt64 { shell.assumeIsolated { $0.clockJumps } }
     /// What an operator should look at now, in words.
     var warnings: [String] {
-        let flags = membership.own.load.flags
+        let flags = state.own.load.flags
         return standing.keys.sorted { $0.rawValue < $1.rawValue }.compactMap { cause in
             switch cause {
             case .address where !flags.contains(.addressDoubtful): nil
@@ -150,154 +118,40 @@ actor ClusterShell: PeerDialer {
     /// One datagram to one member, at best effort.
     func sendDirect(_ record: [UInt8], to peer: PeerID) { handle(.sendDirect(record, to: peer)) }
 
+    /// The addresses of the seeds have changed.
+    func seedsResolved(_ addresses: [PeerAddress]) { handle(.seedsResolved(addresses)) }
+
     /// The root over the cache maps that this node knows.
     func setMapRoot(_ root: UInt32) { handle(.mapRootChanged(root)) }
 
     /// All members ever heard of, this node included, by name.
-    var allMembers: [Member] { membership.members }
+    var allMembers: [Member] { state.members }
 
     /// The same, with the instant that their load's age is counted to.
-    var membersNow: ([Member], MonotonicInstant) { (membership.members, now) }
-
-    private func handle(_ event: Membership.Event) {
-        apply(membership.handle(event, at: now))
-    }
-
-    private func apply(_ effects: [Membership.Effect]) {
-        for effect in effects { apply(effect) }
-    }
-
-    private func apply(_ effect: Membership.Effect) {
-        switch effect {
-        case .send(let bytes, let address): send(bytes, to: address)
-        case .wake(let instant): wake(at: instant)
-        case .lookUpSeeds: lookUpSeeds()
-        case .connect(let token, let address, let peer, let within):
-            jobs.start { await self.connect(token, address, peer, within) }
-        case .exchange(let id, let address, let peer, let message):
-            jobs.start { await self.exchange(id, address, peer, message) }
-        case .answerExchange(let token, let answer): answers.removeValue(forKey: token)?.resume(returning: answer)
-        case .report(let change): report(change)
-        case .notice(let notice): log(notice)
-        case .deliver(let bytes, let peer):
-            tell(.delivered(bytes, peer))
-        case .deliverDirect(let bytes, let peer): tell(.deliveredDirect(bytes, peer))
-        case .mapRootDiffers(let peer): tell(.mapRootDiffers(peer))
-        case .persist(let members): listener?.persist(members)
-        case .leaveFinished:
-            hasLeft = true
-            for continuation in leaving { continuation.resume() }
-            leaving = []
-        }
-    }
-
-    private func received(_ datagram: ReceivedDatagram) {
-        handle(
-            .datagram(datagram.bytes, from: datagram.source, sender: datagram.sender, bootID: datagram.senderBootID))
-    }
-
-    private func send(_ bytes: [UInt8], to address: PeerAddress) {
-        do {
-            if try links.assumeIsolated({ try $0.sendDatagram(bytes, to: address) }) { return }
-        } catch {
-            logger.debug("a datagram was not sent", metadata: ["to": "\(address)", "error": "\(error)"])
-        }
-        // Not from inside the event whose effects are being carried out.
-        jobs.start { await self.sendFailed(to: address) }
-    }
-
-    /// A TCP connection as evidence about a member that does not answer datagrams.
-    private func connect(_ token: UInt64, _ address: PeerAddress, _ peer: PeerID, _ within: Duration) async {
-        let outcome: Membership.ConnectOutcome =
-            switch await links.connectEvidence(at: address, within: within) {
-            case .refused: .refused
-            case .accepted: .accepted
-            // Somebody else has its address now: of the member itself there is no sign.
-            case .answered(let found, let bootID): found == peer ? .answered(bootID: bootID) : .refused
-            case .silent: .silent
-            case .unreachable: .unreachable
-            }
-        handle(.connectFinished(token: token, outcome))
-    }
-
-    private func sendFailed(to address: PeerAddress) { handle(.sendFailed(to: address)) }
-
-    private func lookUpSeeds() {
-        guard let listener else { return }
-        jobs.start { await self.seedsResolved(listener.lookUpSeeds()) }
-    }
-
-    private func seedsResolved(_ addresses: [PeerAddress]) { handle(.seedsResolved(addresses)) }
-
-    /// Nearly every event moves the wake, mostly to later: the timer that runs already serves those too.
-    private func wake(at instant: MonotonicInstant) {
-        wakeAt = instant
-        if let sleepsUntil, sleepsUntil <= instant { return }
-        sleep(until: instant)
-    }
-
-    private func sleep(until instant: MonotonicInstant) {
-        sleepsUntil = instant
-        let delay = max(.zero, instant - now)
-        links.assumeIsolated { $0.wake(after: delay) }
-    }
-
-    private func woke() {
-        sleepsUntil = nil
-        guard let wakeAt else { return }
-        guard wakeAt <= now else { return sleep(until: wakeAt) }
-        self.wakeAt = nil
-        handle(.timer)
-    }
-
-    private func exchange(
-        _ id: Membership.ExchangeID, _ address: PeerAddress, _ peer: PeerID?, _ message: [UInt8]
-    ) async {
-        let links = links
-        do {
-            let answer = try await withDeadline(
-                Self.exchangeLimit, timeout: PeerCallError.ended
-            ) {
-                let stream = try await links.open(PeerService.gossip.rawValue, to: address, expecting: peer)
-                return try await withTaskCancellationHandler {
-                    defer { stream.reset() }
-                    try await stream.send(message)
-                    await stream.finish()
-                    guard let answer = try await stream.receive() else { throw PeerCallError.ended }
-                    return answer
-                } onCancel: {
-                    stream.reset()
-                }
-            }
-            handle(.exchangeAnswered(id, answer))
-        } catch {
-            logger.debug("an exchange with a member failed", metadata: ["address": "\(address)", "error": "\(error)"])
-            handle(.exchangeFailed(id))
-        }
-    }
+    var membersNow: ([Member], MonotonicInstant) { shell.assumeIsolated { ($0.state.members, $0.now) } }
 
     /// Serves a member's push/pull.
-    func serveExchange(_ stream: any PeerStream) async throws {
-        guard let message = try await stream.receive() else { return }
-        let answer: [UInt8]? = await withCheckedContinuation { continuation in
-            answerCount += 1
-            answers[answerCount] = continuation
-            handle(.exchangeRequested(token: answerCount, message))
+    func serveExchange(_ stream: any PeerStream) async throws { try await shell.serveExchange(stream) }
+
+    private var state: Membership { shell.assumeIsolated { $0.state } }
+
+    private func handle(_ event: Membership.Event) { shell.assumeIsolated { $0.handle(event) } }
+
+    private func take(_ output: MembershipShell.Output) {
+        switch output {
+        case .changed(let change): report(change)
+        case .notice(let notice): log(notice)
+        case .delivered(let bytes, let peer): tell(.delivered(bytes, peer))
+        case .deliveredDirect(let bytes, let peer): tell(.deliveredDirect(bytes, peer))
+        case .mapRootDiffers(let peer): tell(.mapRootDiffers(peer))
+        case .persist(let members): listener?.persist(members)
+        case .clockJumped(let step): logClockJump(step)
         }
-        guard let answer else {
-            stream.reset()
-            return
-        }
-        try await stream.send(answer)
-        await stream.finish()
     }
 
     private func report(_ change: MemberChange) {
         let member = change.member
         view.withLock { $0[member.id] = member }
-        if member.id != selfID, member.isUp {
-            links.assumeIsolated { $0.know(member.id, bootID: member.bootID, at: member.address) }
-        }
         if change.kind != .load, change.kind != .holdings {
             logger.info(
                 "member \(change.kind.rawValue)",
@@ -311,31 +165,52 @@ actor ClusterShell: PeerDialer {
         logger.error("this node is overloaded: word of the cluster was dropped")
     }
 
+    // MARK: Log
+
+    /// What may happen often and is logged once a minute.
+    private enum Cause: Hashable {
+        case seed(PeerAddress)
+        case stall, clock, records, malformed, identity, address, blocked
+    }
+
+    /// One line per cause and minute, with how many went unsaid.
+    private func log(_ cause: Cause, _ level: Logger.Level, _ text: String, _ metadata: Logger.Metadata = [:]) {
+        guard let silent = causes.due(cause, at: .now) else { return }
+        logger.log(
+            level: level, "\(text)\(silent > 0 ? "; \(silent) more since the last such line" : "")",
+            metadata: metadata)
+    }
+
+    private func logClockJump(_ step: Duration) {
+        log(.clock, .warning, "the wall clock was set by \(step.inSeconds) s; gossip goes by the monotonic clock")
+    }
+
     private func log(_ notice: GossipNotice) {
         switch notice {
         case .seedUnreachable(let address):
-            logger.warning("seed \(address) does not answer; it is tried again until it does")
+            log(.seed(address), .warning, "seed \(address) does not answer; it is tried again until it does")
         case .seedReached(let address, let peer): logger.info("seed \(address) answers", metadata: ["id": "\(peer)"])
         case .identityConflict(let address):
             let text =
                 "\(address) uses this node's identity: its root directory is a copy; give one of the two a new root"
             standing[.identity] = text
-            logger.error("\(text)")
+            log(.identity, .error, text)
         case .loopWasLate(let duration):
-            logger.warning("this node was stopped or overloaded for \(duration.inSeconds) s")
+            log(.stall, .warning, "this node was stopped or overloaded for \(duration.inSeconds) s")
         case .userRecordsDropped(let count):
-            logger.warning("\(count) cache announcements were dropped: too many at once")
+            log(.records, .warning, "\(count) cache announcements were dropped: too many at once")
         case .advertisedAddressDiffers(let seen):
             let text = "members see this node at \(seen), which it does not advertise; see --advertise"
             standing[.address] = text
-            logger.warning("\(text)")
+            log(.address, .warning, text)
         case .datagramsBlocked:
             let text = "this node's datagrams do not get through; is UDP blocked? streams are used instead"
             standing[.blocked] = text
-            logger.warning("\(text)")
+            log(.blocked, .warning, text)
         case .malformed(let address, let error):
-            logger.debug(
-                "malformed gossip", metadata: ["from": "\(address.map(\.description) ?? "-")", "error": "\(error)"])
+            log(
+                .malformed, .warning, "gossip that no member writes is dropped",
+                ["from": "\(address.map(\.description) ?? "-")", "error": "\(error)"])
         }
     }
 

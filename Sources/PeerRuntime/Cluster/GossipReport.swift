@@ -1,3 +1,4 @@
+internal import CacheMap
 internal import Gossip
 internal import Wire
 
@@ -5,7 +6,25 @@ internal import Wire
 struct GossipReport {
     private(set) var counters: [String: UInt64] = [:]
 
-    init(gossip: GossipCounters, links: LinkCounters, localHealth: Int, keyExchanges: (made: UInt64, failed: UInt64)) {
+    /// What a node's shells have counted beside the protocols.
+    struct Shells {
+        var localHealth = 0
+        var keyExchanges: (made: UInt64, failed: UInt64) = (0, 0)
+        var clockJumps: UInt64 = 0
+        var seedsUnresolved: UInt64 = 0
+    }
+
+    init(gossip: GossipCounters, links: LinkCounters, map: MapCounters, shells: Shells) {
+        add(links)
+        add("keys", ["ringsExchanged": shells.keyExchanges.made, "ringsFailed": shells.keyExchanges.failed])
+        counters["localHealth"] = UInt64(max(0, shells.localHealth))
+        counters["clockJumps"] = shells.clockJumps
+        counters["seedsUnresolved"] = shells.seedsUnresolved
+        add(gossip)
+        add(map)
+    }
+
+    private mutating func add(_ links: LinkCounters) {
         add(
             "datagrams",
             [
@@ -19,9 +38,35 @@ struct GossipReport {
             [
                 "now": UInt64(links.links), "handshakesCompleted": links.handshakesCompleted,
                 "handshakesFailed": links.handshakesFailed, "handshakesRefused": links.handshakesRefused,
-                "broken": links.linksBroken,
+                "handshakesWithWrongKey": links.handshakesWithWrongKey,
+                "handshakesTimedOut": links.handshakesTimedOut, "broken": links.linksBroken,
+                "damaged": links.linksDamaged, "violated": links.linksViolated, "silent": links.linksSilent,
+                "recordsIn": links.recordsIn, "recordsOut": links.recordsOut, "rekeys": links.rekeys,
+                "streams": UInt64(links.openStreams), "servesDelayed": links.servesDelayed,
+                "rateLimited": links.rateLimited,
             ])
-        add("keys", ["ringsExchanged": keyExchanges.made, "ringsFailed": keyExchanges.failed])
+        for (name, service) in links.services {
+            add(
+                "links.services.\(name)",
+                [
+                    "bytesIn": service.bytesIn, "bytesOut": service.bytesOut, "opened": service.streamsOpened,
+                    "accepted": service.streamsAccepted,
+                ])
+        }
+    }
+
+    private mutating func add(_ map: MapCounters) {
+        add(
+            "cacheMap",
+            [
+                "deltasPublished": map.deltasPublished, "deltasReceived": map.deltasReceived, "gaps": map.gaps,
+                "rootDifferences": map.rootDifferences, "fetches": map.fetches, "fetchesFailed": map.fetchesFailed,
+                "wholeDigests": map.wholeDigests, "malformed": map.malformed, "refused": map.refused,
+                "damaged": map.damaged, "unreliable": map.unreliable,
+            ])
+    }
+
+    private mutating func add(_ gossip: GossipCounters) {
         add(
             "probes",
             [
@@ -35,7 +80,6 @@ struct GossipReport {
                 "suspicions": gossip.suspicions, "refutations": gossip.refutations, "deaths": gossip.deaths,
                 "returns": gossip.returns, "ownRefutations": gossip.ownRefutations,
             ])
-        counters["localHealth"] = UInt64(max(0, localHealth))
         counters["stalls"] = gossip.stalls
         counters["seedLookUps"] = gossip.seedLookUps
         add(

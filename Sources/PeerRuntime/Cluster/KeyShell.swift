@@ -24,6 +24,7 @@ actor KeyShell {
     private let graceSeconds: UInt64
     private let logger: Logger
     private let loadChanged: @Sendable () async -> Void
+    private let mapKeyChanged: @Sendable ([UInt8]) async -> Void
     private var ring: ClusterKeyRing
     private var isRotating = false
     /// Rings exchanged with peers, and those that failed, since the start.
@@ -33,7 +34,8 @@ actor KeyShell {
     /// `ring` is what the links use now; changes go to `path`.
     init(
         ring: ClusterKeyRing, links: PeerLinks, cluster: ClusterShell, path: String, graceSeconds: UInt64,
-        logger: Logger, loadChanged: @escaping @Sendable () async -> Void
+        logger: Logger, loadChanged: @escaping @Sendable () async -> Void,
+        mapKeyChanged: @escaping @Sendable ([UInt8]) async -> Void
     ) {
         self.ring = ring
         self.links = links
@@ -42,6 +44,7 @@ actor KeyShell {
         self.graceSeconds = graceSeconds
         self.logger = logger
         self.loadChanged = loadChanged
+        self.mapKeyChanged = mapKeyChanged
     }
 
     /// What the load record shows of the ring.
@@ -142,6 +145,7 @@ actor KeyShell {
     /// Makes `fresh` the ring of this node: on disk first, so that a restart never falls back.
     private func take(_ fresh: ClusterKeyRing, _ why: String) async {
         let hadPrimary = ring.entries[0].fingerprint
+        let hadMapKey = ring.mapKey
         do {
             try fresh.keep(at: path)
             // No await between the look at the ring and this: another change cannot be lost in between.
@@ -156,6 +160,7 @@ actor KeyShell {
                 "seals": "\(fresh.entries[0].fingerprint)", "sealed": "\(hadPrimary)",
                 "inService": "\(fresh.installed.count)", "retired": "\(fresh.entries.count - fresh.installed.count)",
             ])
+        if fresh.mapKey != hadMapKey { await mapKeyChanged(fresh.mapKey) }
         await loadChanged()
     }
 

@@ -28,6 +28,11 @@ struct NamespaceNetwork: Sendable {
         return "10.213.0.\(index + 1)"
     }
 
+    func address6(of name: String) throws -> String {
+        guard let index = names.firstIndex(of: name) else { throw HarnessFailure("no namespace for \(name)") }
+        return "fd00:213::\(index + 1)"
+    }
+
     private func add(_ name: String, to bridge: String) async throws {
         let namespace = namespace(of: name)
         try await workspace.addNamespace(namespace)
@@ -35,6 +40,8 @@ struct NamespaceNetwork: Sendable {
         try await workspace.check(["ip", "-n", bridge, "link", "add", "port-\(name)"] + link)
         try await workspace.check(["ip", "-n", bridge, "link", "set", "port-\(name)", "master", "br0", "up"])
         try await workspace.check(["ip", "-n", namespace, "addr", "add", try address(of: name) + "/24", "dev", "eth0"])
+        try await workspace.check(
+            ["ip", "-n", namespace, "addr", "add", try address6(of: name) + "/64", "dev", "eth0", "nodad"])
         try await workspace.check(["ip", "-n", namespace, "link", "set", "eth0", "up"])
         let rules = try workspace.write(
             """
@@ -56,6 +63,38 @@ struct NamespaceNetwork: Sendable {
             sum += listing.nftables.compactMap(\.counter?.bytes).reduce(0, +)
         }
         return sum
+    }
+
+    // MARK: Partitions
+
+    private static let cutTable = "peerbuild_cut"
+
+    /// Drops everything between the two groups, both ways, until `heal`.
+    func cut(_ left: [String], from right: [String]) async throws {
+        for (group, others) in [(left, right), (right, left)] {
+            let addresses = try others.map { try address(of: $0) }.joined(separator: ", ")
+            let rules = try workspace.write(
+                """
+                table inet \(Self.cutTable) {
+                    chain sent { type filter hook output priority 0; ip daddr { \(addresses) } drop; }
+                    chain received { type filter hook input priority 0; ip saddr { \(addresses) } drop; }
+                }
+                """, to: "cut-\(group[0])")
+            for name in group {
+                try await workspace.check(["nsenter", "--net=/run/netns/\(namespace(of: name))", "nft", "-f", rules])
+            }
+        }
+    }
+
+    /// Takes the cut back.
+    func heal() async throws {
+        for name in names {
+            try await workspace.check(
+                [
+                    "nsenter", "--net=/run/netns/\(namespace(of: name))", "nft", "delete", "table", "inet",
+                    Self.cutTable,
+                ])
+        }
     }
 
     private struct Listing: Decodable {

@@ -27,10 +27,11 @@ final class TestNode: @unchecked Sendable {  // Used by one test, which runs its
         throw HarnessFailure("no peerbuild beside \(programs); build it or set PEERBUILD_BINARY")
     }
 
-    /// Describes a node that is not started yet; `namespace` is the network it runs in, nil meaning the test's own.
+    /// Describes a node that is not started yet; `namespace` is the network it runs in, nil meaning the test's own, and
+    /// `resolver` a file that it sees as its resolv.conf.
     init(
         _ name: String, in workspace: Workspace, bind: String = "127.0.0.1:0", join: [String] = [], keyFile: String?,
-        namespace: String? = nil, slots: Int = 2, root: String? = nil, more: [String] = []
+        namespace: String? = nil, slots: Int = 2, root: String? = nil, resolver: String? = nil, more: [String] = []
     ) throws {
         self.name = name
         self.workspace = workspace
@@ -38,6 +39,11 @@ final class TestNode: @unchecked Sendable {  // Used by one test, which runs its
         address = "unix://" + workspace.path + "/" + name + ".sock"
         // `ip netns exec` would hide the control groups behind a new /sys.
         var arguments = namespace.map { ["nsenter", "--net=/run/netns/\($0)"] } ?? []
+        if let resolver {
+            // A resolv.conf of its own, over the machine's, for this process only.
+            let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""
+            arguments += ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, resolver]
+        }
         arguments += [try Self.binary(), "node", "--name", name, "--root", self.root, "--addr", address]
         arguments += ["--bind", bind, "--slots", "\(slots)"] + join.flatMap { ["--join", $0] } + more
         if let keyFile { arguments += ["--cluster-key-file", keyFile] }

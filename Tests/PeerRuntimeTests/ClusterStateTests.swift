@@ -1,0 +1,76 @@
+import CacheMap
+import ClusterModel
+import Foundation
+import Gossip
+import OCI
+import Sodium
+import Synchronization
+import Testing
+
+@testable import PeerRuntime
+
+/// What `status` shows of gossip, and what changes while a node runs.
+@Suite(.serialized, .timeLimit(.minutes(2)))
+struct ClusterStateTests {
+    @Test func `a clock that is set and a seed that means nothing are counted`() async throws {
+        let wall = Mutex(Duration.seconds(1_000_000))
+        let origin = ContinuousClock.now
+        let readWall: @Sendable () -> Duration = { wall.withLock { $0 } + origin.duration(to: .now) }
+        try await TestCluster.with(
+            2,
+            change: {
+                $0.wallClock = readWall
+                $0.join.append("no name at all")
+            }
+        ) { cluster in
+            for node in cluster.nodes {
+                #expect(await node.gossip().counters["clockJumps"] == 0)
+                #expect(await node.gossip().counters["seedsUnresolved"] ?? 0 > 0)
+            }
+            wall.withLock { $0 += .seconds(3_600) }
+            try await TestCluster.wait("the jump is counted") {
+                for node in cluster.nodes {
+                    guard await node.gossip().counters["clockJumps"] == 1 else { return false }
+                }
+                return true
+            }
+            wall.withLock { $0 -= .seconds(7_200) }
+            try await TestCluster.wait("the jump back too") {
+                await cluster.nodes[0].gossip().counters["clockJumps"] == 2
+            }
+            let counters = await cluster.nodes[0].gossip().counters
+            #expect(counters["members.deaths"] == 0)
+            #expect(counters["sent.bytesOf.probing"] ?? 0 > 0)
+            #expect(counters["cacheMap.fetches"] != nil && counters["links.violated"] == 0)
+        }
+    }
+
+    @Test func `a node that has only the new key shares digests with those that keep the old map key`() async throws {
+        let (old, new) = (try ClusterKey.generate(), try ClusterKey.generate())
+        try await TestCluster.with(
+            2,
+            keys: { number in
+                guard number == 0 else { return ClusterKeyRing(primary: new) }
+                var ring = ClusterKeyRing(primary: old, others: [new])
+                try ring.use(new.fingerprint)
+                return ring
+            }
+        ) { cluster in
+            let (home, late) = (cluster.nodes[0], cluster.nodes[1])
+            #expect(home.settings.keys.mapKey != late.settings.keys.mapKey)
+            let definition = try TestGraph.chain(["echo 1 > /1"])
+            let handle = try await home.beginBuild(
+                BuildRequest(reference: "b", session: cluster.session("s")))
+            _ = try await handle.finish(BuildResult(references: .single(try await handle.load(definition))))
+            let keys = try home.store.mapEntries().map(\.key)
+            #expect(!keys.isEmpty)
+            try await TestCluster.wait("the late node knows what the other holds") {
+                for key in keys {
+                    guard await late.digests.holders(of: key) == [home.selfID] else { return false }
+                }
+                return true
+            }
+            #expect(await late.gossip().keys.count == 2)
+        }
+    }
+}

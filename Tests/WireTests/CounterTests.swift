@@ -1,0 +1,69 @@
+import ClusterModel
+import Sodium
+import Testing
+
+@testable import Wire
+
+extension PeerLinks {
+    /// Sends what `send` refuses to, as a hostile holder of the key would.
+    fileprivate func sendUnchecked(_ message: [UInt8]) {
+        for entry in streams.values {
+            _ = entry.link.machine.streams.send(message, on: entry.id)
+            pump(entry.link)
+        }
+    }
+}
+
+/// What goes wrong is counted by its cause and logged once a minute.
+@Suite struct CounterTests {
+    @Test func `a node that runs a copy of this node's root is counted and named`() async throws {
+        let keys = ClusterKeyRing(primary: try .generate())
+        let identity = try NodeIdentity.generate()
+        let original = try await TestNode.start(keys: keys, identity: identity)
+        let clone = try await TestNode.start(keys: keys, identity: identity)
+        for _ in 0..<3 { try await clone.links.sendDatagram([1], to: original.address) }
+        await eventually("counted") { await original.links.counters().dropped(.cloned) == 3 }
+        #expect(await original.links.counters().datagramsIn == 0)
+        #expect(original.log.count(containing: "root directory was copied") == 1)
+        await clone.stop()
+        await original.stop()
+    }
+
+    @Test func `packets from before their sender's restart are counted`() async throws {
+        let keys = ClusterKeyRing(primary: try .generate())
+        let identity = try NodeIdentity.generate()
+        let receiver = try await TestNode.start(keys: keys)
+        let later = try await TestNode.start(keys: keys, identity: identity) {
+            $0.bootID = BootID.make(unixSeconds: 2_000)
+        }
+        let earlier = try await TestNode.start(keys: keys, identity: identity)
+        try await later.links.sendDatagram([1], to: receiver.address)
+        await eventually("the newer boot is heard") { await receiver.links.counters().datagramsIn == 1 }
+        for _ in 0..<2 { try await earlier.links.sendDatagram([2], to: receiver.address) }
+        await eventually("counted") { await receiver.links.counters().dropped(.staleBoot) == 2 }
+        #expect(receiver.log.count(containing: "before their sender's restart") == 1)
+        for node in [receiver, later, earlier] { await node.stop() }
+    }
+
+    @Test func `a page that is longer than any message ends the link and is counted`() async throws {
+        try await withPair { left, right in
+            let stream = try await left.links.open("echo", to: right.address, expecting: nil)
+            try await stream.send([1])
+            #expect(try await stream.receive() == [1])
+            await left.links.sendUnchecked([UInt8](repeating: 0, count: PeerStreamLimits.messageBytesMax + 1))
+            await eventually("counted") { await right.links.counters().linksViolated == 1 }
+            #expect(right.log.count(containing: "message longer than") == 1)
+            await #expect(throws: WireError.self) { _ = try await stream.receive() }
+        }
+    }
+
+    @Test func `a cause is logged once a minute, with how many went unsaid`() {
+        var log = CauseLog<Int>()
+        let start = ContinuousClock.now
+        var lines: [UInt64?] = []
+        for second in [0, 1, 59, 60, 61] { lines.append(log.due(7, at: start + .seconds(second))) }
+        #expect(lines == [0, nil, nil, 2, nil])
+        let other = log.due(8, at: start + .seconds(61))
+        #expect(other == 0)
+    }
+}
