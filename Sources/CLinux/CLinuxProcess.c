@@ -7,6 +7,8 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -156,4 +158,15 @@ int clinux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0; }
 int clinux_accept(int listener) {
     int result = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     return result < 0 ? -errno : result;
+}
+
+int64_t clinux_delivery_rate(int socket, int *is_lower_bound) {
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    *is_lower_bound = 0;
+    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return -errno;
+    // An older kernel tells less.
+    if (size < offsetof(struct tcp_info, tcpi_delivery_rate) + sizeof info.tcpi_delivery_rate) return 0;
+    *is_lower_bound = info.tcpi_delivery_rate_app_limited;
+    return (int64_t)info.tcpi_delivery_rate;
 }

@@ -10,6 +10,25 @@ package protocol PeerStream: AnyObject, Sendable {
     func finish() async
     /// Ends both directions at once; the peer's next `receive` throws. Harmless after the end.
     func reset()
+    /// What the connection below carries towards the peer when it is busy, however slow the peer reads; nil while that is
+    /// not known.
+    func linkRate() async -> LinkRate?
+}
+
+/// What a connection is able to carry in one direction.
+package struct LinkRate: Sendable, Hashable {
+    package let bytesPerSecond: Double
+    /// The sender had too little to send to find out more.
+    package let isLowerBound: Bool
+
+    package init(bytesPerSecond: Double, isLowerBound: Bool) {
+        self.bytesPerSecond = bytesPerSecond
+        self.isLowerBound = isLowerBound
+    }
+}
+
+extension PeerStream {
+    package func linkRate() async -> LinkRate? { nil }
 }
 
 package enum PeerStreamLimits {

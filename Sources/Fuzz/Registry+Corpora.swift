@@ -67,7 +67,7 @@ extension Registry {
 
     static var transferMessages: [[UInt8]] {
         let messages: [TransferMessage] = [
-            .head(total: 1 << 33, [1, 2, 3]), .part([UInt8](repeating: 4, count: 40)),
+            .head(total: 1 << 33, [1, 2, 3]), .part([UInt8](repeating: 4, count: 40)[...]),
             .askManifest, .manifest(total: 70_000), .want(request: 3, [0..<4, 7..<9]),
             .pack(.init(request: 3, coding: .zstd, plainBytes: 90, encodedBytes: 40, bytes: [5, 6, 7])),
             .failure("not here"),

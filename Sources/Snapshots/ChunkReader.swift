@@ -31,40 +31,74 @@ struct ChunkReader: ~Copyable {
         var done = 0
         while done < buffer.count {
             let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
-            let path = manifest.entries[place.entry].displayPath
-            let count = try opened.descriptor.read(into: rest, at: place.offset + Int64(done), path)
-            guard count > 0 else { throw .corruptLayer(layer, "\(path) is too short") }
+            let entry = manifest.entries[place.entry]
+            let count = try opened.descriptor.read(into: rest, at: place.offset + Int64(done), entry.displayPath)
+            guard count > 0 else { throw .corruptLayer(layer, "\(entry.displayPath) is too short") }
             done += count
         }
     }
 
-    /// The bytes of chunks one behind the other.
-    mutating func bytes(of chunks: [ChunkTable.Chunk]) throws(SnapshotError) -> [UInt8] {
-        var failure: SnapshotError?
-        let bytes = [UInt8](unsafeUninitializedCapacity: chunks.reduce(0) { $0 + $1.length }) { buffer, filled in
-            let raw = UnsafeMutableRawBufferPointer(buffer)
-            do throws(SnapshotError) {
-                var index = 0
-                while index < chunks.count {
-                    let first = chunks[index].place
-                    var length = chunks[index].length
-                    index += 1
-                    while index < chunks.count, chunks[index].place.entry == first.entry,
-                        chunks[index].place.offset == first.offset + Int64(length)
-                    {
-                        length += chunks[index].length
-                        index += 1
+    /// The bytes of `chunks` one behind the other, read into messages of `bytesMax` bytes each, the last one maybe
+    /// shorter, behind what `head` gives for the message's number.
+    mutating func messages(
+        of chunks: [ChunkTable.Chunk], bytesMax: Int, head: (_ number: Int) -> [UInt8]
+    ) throws(SnapshotError) -> [[UInt8]] {
+        var runs = Runs(chunks)
+        var messages: [[UInt8]] = []
+        while runs.rest > 0 {
+            let head = head(messages.count)
+            let size = head.count + min(bytesMax, runs.rest)
+            var failure: SnapshotError?
+            let message = [UInt8](unsafeUninitializedCapacity: size) { buffer, filled in
+                let raw = UnsafeMutableRawBufferPointer(buffer)
+                raw.copyBytes(from: head)
+                filled = head.count
+                do throws(SnapshotError) {
+                    while filled < size {
+                        let (place, length) = runs.next(atMost: size - filled)
+                        try read(
+                            into: UnsafeMutableRawBufferPointer(rebasing: raw[filled..<filled + length]), from: place)
+                        filled += length
                     }
-                    try read(into: UnsafeMutableRawBufferPointer(rebasing: raw[filled..<filled + length]), from: first)
-                    filled += length
+                } catch { failure = error }
+            }
+            if let failure { throw failure }
+            messages.append(message)
+        }
+        return messages
+    }
+
+    /// The stretches of files that chunks are in, neighbours joined.
+    private struct Runs {
+        private var runs: [(place: ChunkTable.Place, length: Int)] = []
+        private var index = 0
+        private var done = 0
+        /// Bytes that have not been handed out.
+        private(set) var rest = 0
+
+        init(_ chunks: [ChunkTable.Chunk]) {
+            for chunk in chunks {
+                rest += chunk.length
+                if let last = runs.last, last.place.entry == chunk.place.entry,
+                    last.place.offset + Int64(last.length) == chunk.place.offset
+                {
+                    runs[runs.count - 1].length += chunk.length
+                } else {
+                    runs.append((chunk.place, chunk.length))
                 }
-            } catch {
-                failure = error
-                filled = 0
             }
         }
-        if let failure { throw failure }
-        return bytes
+
+        /// The next stretch; there must be a rest.
+        mutating func next(atMost maximum: Int) -> (place: ChunkTable.Place, length: Int) {
+            let (place, whole) = runs[index]
+            let length = min(maximum, whole - done)
+            let start = ChunkTable.Place(entry: place.entry, offset: place.offset + Int64(done))
+            done += length
+            rest -= length
+            if done == whole { (index, done) = (index + 1, 0) }
+            return (start, length)
+        }
     }
 
     private mutating func open(_ entry: Int) throws(SnapshotError) -> Opened {

@@ -15,7 +15,7 @@ extension ContentStore {
         var position: Int64 = 0
         repeat {
             let bytes = try reader.bytes(at: position, count: TransferMessage.payloadBytesMax)
-            let message = position == 0 ? TransferMessage.head(total: reader.size, bytes) : .part(bytes)
+            let message = position == 0 ? TransferMessage.head(total: reader.size, bytes[...]) : .part(bytes[...])
             try await stream.send(message.encoded())
             position += Int64(bytes.count)
         } while position < reader.size

@@ -63,6 +63,16 @@ enum ExtendedAttributes {
         guard result == 0 else { throw .last("lsetxattr", shown()) }
     }
 
+    /// Sets an attribute of an open file.
+    static func set(
+        _ attribute: ExtendedAttribute, on file: Int32, _ shown: @autoclosure () -> String
+    ) throws(SnapshotError) {
+        let result = withCPath(attribute.name) { name in
+            attribute.value.withUnsafeBytes { linux_fsetxattr(file, name, $0.baseAddress, $0.count) }
+        }
+        guard result == 0 else { throw .last("fsetxattr", shown()) }
+    }
+
     static func remove(
         _ name: [UInt8], at path: [UInt8], _ shown: @autoclosure () -> String
     ) throws(SnapshotError) {

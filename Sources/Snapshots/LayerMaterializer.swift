@@ -103,12 +103,17 @@ struct LayerMaterializer: ~Copyable {
     ///
     /// `isSettled` says of an entry's index whether its metadata are right already.
     mutating func finish(isSettled: (Int) -> Bool = { _ in false }) throws(SnapshotError) {
-        for (index, entry) in manifest.entries.enumerated() where !entry.isDirectory {
-            try withParent(of: entry.path) { (directory, name) throws(SnapshotError) in
-                try Self.make(entry, in: directory, name: name)
+        for (index, entry) in manifest.entries.enumerated() {
+            switch entry.kind {
+            case .directory, .hardlink: continue
+            case .file:
+                if isSettled(index) { continue }
+            default:
+                try withParent(of: entry.path) { (directory, name) throws(SnapshotError) in
+                    try Self.make(entry, in: directory, name: name)
+                }
+                if entry.isWhiteout { continue }
             }
-            if case .hardlink = entry.kind { continue }
-            if entry.isWhiteout || isSettled(index) { continue }
             try setMetadata(of: entry)
         }
         for entry in manifest.entries {
@@ -162,6 +167,21 @@ struct LayerMaterializer: ~Copyable {
             guard errno == EEXIST, unlinkat(directory, name, 0) == 0 else { return errno }
             return body(name) == 0 ? 0 : errno
         }
+    }
+
+    /// Sets the metadata of an open file.
+    ///
+    /// `isOurs`: this process made it, and nobody has given it another owner since.
+    static func setMetadata(of entry: LayerEntry, on file: Int32, isOurs: Bool) throws(SnapshotError) {
+        if !isOurs || entry.uid != geteuid() || entry.gid != getegid() {
+            guard fchown(file, entry.uid, entry.gid) == 0 else { throw .last("fchown", entry.displayPath) }
+        }
+        guard fchmod(file, mode_t(entry.mode)) == 0 else { throw .last("fchmod", entry.displayPath) }
+        for attribute in entry.attributes {
+            try ExtendedAttributes.set(attribute, on: file, entry.displayPath)
+        }
+        let time = timespec(tv_sec: Int(entry.modified.seconds), tv_nsec: Int(entry.modified.nanoseconds))
+        guard futimens(file, [time, time]) == 0 else { throw .last("futimens", entry.displayPath) }
     }
 
     /// Owner first, since a change of owner clears setuid bits and capabilities; times last.

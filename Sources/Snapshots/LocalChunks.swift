@@ -85,9 +85,7 @@ struct LocalChunks: Sendable {
             // A hint that is wrong, or a damaged file: the chunk is pulled like any other.
             do throws(SnapshotError) { try reader.read(into: bytes, from: source.place) } catch { continue }
             let ordinal = source.ordinal
-            if try target.store([ordinal..<ordinal + 1], UnsafeRawBufferPointer(bytes)) == nil {
-                copied.append(ordinal)
-            }
+            if try target.store(ordinal, UnsafeRawBufferPointer(bytes)) { copied.append(ordinal) }
         }
         return copied
     }

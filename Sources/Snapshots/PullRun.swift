@@ -192,15 +192,10 @@ final class PullRun: Sendable {
         state.withLock { $0.plan.requests.indices.contains(request) ? $0.plan.requests[request].bytes : nil }
     }
 
-    private func check(_ pack: TransferMessage.Pack, _ request: PullPlan.Request, _ number: Int) async throws {
+    private func check(_ pack: ReceivedPack, _ request: PullPlan.Request, _ number: Int) async throws {
         do {
             try await offPool { [target] in
-                let wrong: Int?
-                switch pack.coding {
-                case .plain: wrong = try pack.bytes.withUnsafeBytes { try target.store(request.ranges, $0) }
-                case .zstd: wrong = try pack.plain().withUnsafeBytes { try target.store(request.ranges, $0) }
-                }
-                guard let wrong else { return }
+                guard let wrong = try target.store(request.ranges, pack.plainParts()) else { return }
                 let chunk = target.table.chunks[wrong]
                 throw TransferError.wrongChunk(
                     path: target.manifest.entries[chunk.place.entry].displayPath, expected: chunk.digest)

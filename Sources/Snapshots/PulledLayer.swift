@@ -13,6 +13,8 @@ final class PulledLayer: Sendable {
     let table: ChunkTable
     /// Holds `layer/fs` and `layer/manifest`.
     let directory: String
+    /// Nothing of it was here before: whatever has a name was made by this object.
+    let isFresh: Bool
     /// Entries whose metadata have been set, when their only chunk was stored.
     private let settled: Mutex<[Bool]>
 
@@ -21,6 +23,7 @@ final class PulledLayer: Sendable {
         self.directory = directory
         table = ChunkTable(manifest)
         settled = Mutex([Bool](repeating: false, count: manifest.entries.count))
+        isFresh = access(directory + "/layer/fs", F_OK) != 0
         for path in [directory, directory + "/layer", directory + "/layer/fs"] { try makeDirectory(path) }
         var builder = try LayerMaterializer(manifest, at: directory + "/layer/fs")
         try builder.makeDirectories()
@@ -32,6 +35,7 @@ final class PulledLayer: Sendable {
 
     /// Ordinals of the chunks that are here and right, at each of their places.
     func present() throws(SnapshotError) -> [Bool] {
+        guard !isFresh else { return [Bool](repeating: false, count: table.chunks.count) }
         var places: [[(ordinal: Int, offset: Int64)]] = Array(repeating: [], count: manifest.entries.count)
         for ordinal in table.chunks.indices {
             for place in table.places(of: ordinal) { places[place.entry].append((ordinal, place.offset)) }
@@ -100,22 +104,73 @@ final class PulledLayer: Sendable {
 
     // MARK: Storing
 
-    /// Checks and stores the chunks of `ranges`, whose bytes are one behind the other.
+    /// Checks and stores the chunks of `ranges`, whose bytes are one behind the other in `parts`.
     ///
     /// - Returns: the first ordinal whose bytes are not the chunk's; nil when all are right. Those before it are stored.
-    func store(_ ranges: [Range<Int>], _ bytes: UnsafeRawBufferPointer) throws(SnapshotError) -> Int? {
-        var writer = try ChunkWriter(manifest, at: contentPath)
-        var position = 0
-        for ordinal in ranges.joined() {
-            let chunk = table.chunks[ordinal]
-            let piece = UnsafeRawBufferPointer(rebasing: bytes[position..<position + chunk.length])
-            guard Digest.of(piece) == chunk.digest else { return ordinal }
-            for place in table.places(of: ordinal) where try writer.write(piece, at: place) {
-                settled.withLock { $0[place.entry] = true }
+    func store(_ ranges: [Range<Int>], _ parts: [ArraySlice<UInt8>]) throws(SnapshotError) -> Int? {
+        var storing = try ChunkStoring(self, ranges)
+        for part in parts {
+            let taken = part.withUnsafeBytes { bytes in
+                Result { () throws(SnapshotError) in try storing.take(bytes) }
             }
-            position += chunk.length
+            if let wrong = try taken.get() { return wrong }
         }
         return nil
+    }
+
+    /// Checks and stores one chunk.
+    ///
+    /// - Returns: whether the bytes are the chunk's.
+    func store(_ ordinal: Int, _ bytes: UnsafeRawBufferPointer) throws(SnapshotError) -> Bool {
+        var storing = try ChunkStoring(self, [ordinal..<ordinal + 1])
+        return try storing.take(bytes) == nil
+    }
+
+    /// Chunks on their way into the files.
+    private struct ChunkStoring: ~Copyable {
+        private let target: PulledLayer
+        private let ordinals: [Int]
+        private var writer: ChunkWriter
+        private var index = 0
+        /// Bytes of the chunk that have come in earlier parts, and their hash.
+        private var done = 0
+        private var hasher = DigestHasher()
+
+        init(_ target: PulledLayer, _ ranges: [Range<Int>]) throws(SnapshotError) {
+            self.target = target
+            ordinals = Array(ranges.joined())
+            writer = try ChunkWriter(target.manifest, at: target.contentPath, isFresh: target.isFresh)
+        }
+
+        /// Takes the next bytes; returns the ordinal of a chunk that they are not.
+        ///
+        /// A chunk that ends in a later part is written before it is known to be right: nothing counts before its end.
+        mutating func take(_ bytes: UnsafeRawBufferPointer) throws(SnapshotError) -> Int? {
+            var position = 0
+            while position < bytes.count, index < ordinals.count {
+                let chunk = target.table.chunks[ordinals[index]]
+                let count = min(chunk.length - done, bytes.count - position)
+                let piece = UnsafeRawBufferPointer(rebasing: bytes[position..<position + count])
+                let isWhole = done + count == chunk.length
+                if let digest = digest(with: piece, isWhole), digest != chunk.digest { return ordinals[index] }
+                for place in target.table.places(of: ordinals[index]) {
+                    try writer.write(piece, at: place, Int64(done))
+                    if isWhole, try writer.complete(place) { target.settled.withLock { $0[place.entry] = true } }
+                }
+                position += count
+                done = isWhole ? 0 : done + count
+                index += isWhole ? 1 : 0
+            }
+            return nil
+        }
+
+        private mutating func digest(with piece: UnsafeRawBufferPointer, _ isWhole: Bool) -> Digest? {
+            if isWhole, done == 0 { return Digest.of(piece) }
+            hasher.update(piece)
+            guard isWhole else { return nil }
+            defer { hasher = DigestHasher() }
+            return hasher.finish()
+        }
     }
 
     /// Makes all that has no content of its own and sets all metadata; every chunk is stored.
@@ -136,37 +191,51 @@ final class PulledLayer: Sendable {
 /// Writes chunks into the files of a layer that is being pulled, best in the layer's order.
 private struct ChunkWriter: ~Copyable {
     private let manifest: LayerManifest
+    private let isFresh: Bool
     private var builder: LayerMaterializer
     private var file: (entry: Int, descriptor: Int32)?
 
-    init(_ manifest: LayerManifest, at path: String) throws(SnapshotError) {
+    init(_ manifest: LayerManifest, at path: String, isFresh: Bool) throws(SnapshotError) {
         self.manifest = manifest
+        self.isFresh = isFresh
         builder = try LayerMaterializer(manifest, at: path)
     }
 
     deinit { if let file { close(file.descriptor) } }
 
-    /// Returns whether the file is whole now, metadata included.
-    mutating func write(_ bytes: UnsafeRawBufferPointer, at place: ChunkTable.Place) throws(SnapshotError) -> Bool {
-        let entry = manifest.entries[place.entry]
-        if file?.entry != place.entry {
-            if let file { close(file.descriptor) }
-            file = nil
-            file = (place.entry, try builder.openFile(entry).release())
-        }
-        guard let descriptor = file?.descriptor else { return false }
+    /// Writes a piece of the chunk at `place`, `offset` bytes behind its start.
+    mutating func write(
+        _ bytes: UnsafeRawBufferPointer, at place: ChunkTable.Place, _ offset: Int64
+    ) throws(SnapshotError) {
+        let descriptor = try open(place.entry)
         var done = 0
         while done < bytes.count {
             let count = pwrite(
-                descriptor, bytes.baseAddress?.advanced(by: done), bytes.count - done, off_t(place.offset) + done)
+                descriptor, bytes.baseAddress?.advanced(by: done), bytes.count - done,
+                off_t(place.offset + offset) + done)
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { throw .last("pwrite", entry.displayPath) }
+            guard count >= 0 else { throw .last("pwrite", manifest.entries[place.entry].displayPath) }
             done += count
         }
+    }
+
+    /// The chunk at `place` is written and right; returns whether its file is whole now, metadata included.
+    mutating func complete(_ place: ChunkTable.Place) throws(SnapshotError) -> Bool {
+        let entry = manifest.entries[place.entry]
         guard case .file(let size, let content) = entry.kind, content.pieces.isEmpty else { return false }
+        let descriptor = try open(place.entry)
         // What a damaged layer had behind it.
-        guard ftruncate(descriptor, off_t(size)) == 0 else { throw .last("ftruncate", entry.displayPath) }
-        try builder.setMetadata(of: entry)
+        if !isFresh, ftruncate(descriptor, off_t(size)) != 0 { throw .last("ftruncate", entry.displayPath) }
+        try LayerMaterializer.setMetadata(of: entry, on: descriptor, isOurs: isFresh)
         return true
+    }
+
+    private mutating func open(_ entry: Int) throws(SnapshotError) -> Int32 {
+        if let file, file.entry == entry { return file.descriptor }
+        if let file { close(file.descriptor) }
+        file = nil
+        let descriptor = try builder.openFile(manifest.entries[entry]).release()
+        file = (entry, descriptor)
+        return descriptor
     }
 }

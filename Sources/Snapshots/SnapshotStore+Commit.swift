@@ -6,7 +6,7 @@ internal import Transfer
 
 extension SnapshotStore {
     /// Up to so many files are synced one by one; for more, writing back the file system as a whole is cheaper.
-    private static let filesSyncedSinglyMax = 32
+    static let filesSyncedSinglyMax = 32
 
     /// Turns what was written to `work` into a layer, durable when this returns, and ends the snapshot.
     ///
@@ -53,10 +53,9 @@ extension SnapshotStore {
             remember(manifest)
             return
         }
-        let path = directory + "/manifest"
-        try writeManifest(manifest, to: path)
+        try writeManifest(manifest, to: directory + "/manifest")
         try ChunkIndexFile.write(ChunkTable(manifest), to: directory + "/chunks")
-        try sync(directory, manifest, FileDescriptor.open(path, O_RDONLY))
+        try sync(directory, manifest)
         try publish(directory, as: manifest.id)
         remember(manifest)
     }
@@ -69,16 +68,23 @@ extension SnapshotStore {
         try written.get()
     }
 
-    private func sync(
-        _ directory: String, _ manifest: LayerManifest, _ file: borrowing FileDescriptor
-    ) throws(SnapshotError) {
-        let synced = manifest.entries.count { entry in
+    /// Whether so little is to be synced that it is not worth writing back the whole file system.
+    static func isSyncedSingly(_ manifest: LayerManifest) -> Bool {
+        var synced = 0
+        for entry in manifest.entries {
             switch entry.kind {
-            case .file, .directory: true
-            default: false
+            case .file, .directory: synced += 1
+            default: continue
             }
+            if synced > filesSyncedSinglyMax { return false }
         }
-        guard synced <= Self.filesSyncedSinglyMax else {
+        return true
+    }
+
+    /// Makes a layer's directory durable.
+    func sync(_ directory: String, _ manifest: LayerManifest) throws(SnapshotError) {
+        let file = try FileDescriptor.open(directory + "/manifest", O_RDONLY)
+        guard Self.isSyncedSingly(manifest) else {
             guard linux_syncfs(file.raw) == 0 else { throw .last("syncfs", directory) }
             return
         }

@@ -8,7 +8,7 @@ extension SnapshotStore {
     /// Holders that work for one pull at once: more add nothing on a link that three fill.
     package static let pullHoldersMax = 4
 
-    /// Fetches a layer from its holders, whole and verified or not at all; durable when this returns.
+    /// Fetches a layer from its holders, whole and verified or not at all; a large one is durable a little later.
     ///
     /// Chunks that this node has, in whatever layer, are not fetched; what an earlier pull had brought is kept, also over
     /// a restart. Of several pulls of one layer at once, one works and the others wait for it.
@@ -51,6 +51,7 @@ extension SnapshotStore {
         let opened = first
         do {
             let target = try await offPool { [self] in try stage(manifest, in: directory) }
+            async let marked: Void = offPool { [self] in try mark(target) }
             let missing = try await offPool { [self] in try settle(target, observer) }
             if !missing.isEmpty {
                 let table = target.table
@@ -61,9 +62,10 @@ extension SnapshotStore {
                 try await run.run(first: opened, others: candidates)
             }
             opened?.stream.reset()
+            try await marked
             try await offPool { [self] in
                 try target.finish()
-                try seal(directory + "/layer", as: manifest)
+                try seal(target)
                 removeTree(directory)
             }
         } catch {
@@ -138,7 +140,7 @@ extension SnapshotStore {
                     continue
                 }
                 guard let pack = try assembler.receive(message, expected: { pull.expected($0) }) else { continue }
-                if let manifest = try pull.receive(pack.plain()) { return manifest }
+                if let manifest = try pull.receive(Array(pack.plainParts().joined())) { return manifest }
             }
             throw TransferError.endedEarly
         }
@@ -175,16 +177,16 @@ extension SnapshotStore {
     }
 }
 
-extension TransferMessage.Pack {
+extension ReceivedPack {
     /// The pack's bytes, as many as it says.
-    func plain() throws(TransferError) -> [UInt8] {
+    func plainParts() throws(TransferError) -> [ArraySlice<UInt8>] {
         switch coding {
-        case .plain: return Array(bytes)
+        case .plain: return parts
         case .zstd:
             guard let plain = ZstdCoder.decompress(bytes, count: plainBytes) else {
                 throw .malformedMessage("a pack that does not decompress to \(plainBytes) bytes")
             }
-            return plain
+            return [plain[...]]
         }
     }
 }

@@ -54,7 +54,8 @@ extension SnapshotStore {
                 while let next = await handover.take() {
                     let start = clock.now
                     for message in next.messages { try await stream.send(message) }
-                    packer.sent(next, seconds: (clock.now - start).inSeconds)
+                    let seconds = (clock.now - start).inSeconds
+                    packer.sent(next, seconds: seconds, linkRate: await stream.linkRate())
                     counting(Int64(next.contentBytes))
                 }
             }
@@ -81,6 +82,8 @@ private final class OutgoingPacker: Sendable {
     private let served = Mutex<ServedChunks?>(nil)
     private let coder = ZstdCoder()
     private let choice = Mutex(CompressionChoice())
+    /// Of a manifest's bytes half are digests: more effort gives nothing.
+    private static let manifestLevel: Int32 = 1
 
     init(_ manifest: LayerManifest, at path: String) {
         self.manifest = manifest
@@ -94,7 +97,9 @@ private final class OutgoingPacker: Sendable {
         var position = 0
         while position < encoded.count {
             let end = min(encoded.count, position + TransferMessage.packBytesMax)
-            messages.append(encode(messages.count - 1, Array(encoded[position..<end]), contentBytes: 0))
+            messages.append(
+                encode(
+                    messages.count - 1, Array(encoded[position..<end]), level: Self.manifestLevel, contentBytes: 0))
             position = end
         }
         return messages
@@ -107,38 +112,61 @@ private final class OutgoingPacker: Sendable {
             return value
         }
         let chunks = try known.wanted(ranges)
+        let bytes = chunks.reduce(0) { $0 + $1.length }
         var reader = try ChunkReader(manifest, at: path)
-        let plain = try reader.bytes(of: chunks)
-        return encode(request, plain, contentBytes: plain.count)
+        guard let level = choice.withLock({ $0.nextLevel() }) else {
+            let head = Self.head(request, .plain, plain: bytes, encoded: bytes)
+            let messages = try reader.messages(of: chunks, bytesMax: TransferMessage.payloadBytesMax) {
+                $0 == 0 ? head : Self.partHead
+            }
+            return Outgoing(messages: messages, bytes: bytes, contentBytes: bytes)
+        }
+        let plain = try reader.messages(of: chunks, bytesMax: bytes) { _ in [] }[0]
+        return encode(request, plain, level: level, contentBytes: bytes)
     }
 
-    func sent(_ outgoing: Outgoing, seconds: Double) {
+    /// Takes what was measured when a pack had gone; `linkRate` is nil when the stream does not know it.
+    func sent(_ outgoing: Outgoing, seconds: Double, linkRate: LinkRate?) {
         guard outgoing.contentBytes > 0 else { return }
-        choice.withLock { $0.sent(outgoing.bytes, seconds: seconds) }
-    }
-
-    private func encode(_ request: Int, _ plain: [UInt8], contentBytes: Int) -> Outgoing {
-        var encoded = plain
-        var coding = TransferMessage.Coding.plain
-        if choice.withLock({ $0.isWorthTrying() }) {
-            let compressed = coder.compress(plain)
-            if choice.withLock({ $0.compressed(from: plain.count, to: compressed?.count ?? plain.count) }),
-                let compressed
-            {
-                encoded = compressed
-                coding = .zstd
+        choice.withLock { choice in
+            if let linkRate {
+                choice.measured(linkRate: linkRate.bytesPerSecond, isLowerBound: linkRate.isLowerBound)
+            } else {
+                choice.sent(outgoing.bytes, seconds: seconds)
             }
         }
-        var position = min(encoded.count, TransferMessage.payloadBytesMax)
-        let head = TransferMessage.Pack(
-            request: request, coding: coding, plainBytes: plain.count, encodedBytes: encoded.count,
-            bytes: encoded[..<position])
-        var messages = [TransferMessage.pack(head).encoded()]
-        while position < encoded.count {
-            let end = min(encoded.count, position + TransferMessage.payloadBytesMax)
-            messages.append(TransferMessage.part(Array(encoded[position..<end])).encoded())
-            position = end
+    }
+
+    private static let partHead = TransferMessage.part([]).encoded()
+
+    private static func head(
+        _ request: Int, _ coding: TransferMessage.Coding, plain: Int, encoded: Int
+    ) -> [UInt8] {
+        TransferMessage.pack(
+            .init(request: request, coding: coding, plainBytes: plain, encodedBytes: encoded, bytes: [])
+        ).encoded()
+    }
+
+    private func encode(_ request: Int, _ plain: [UInt8], level: Int32, contentBytes: Int) -> Outgoing {
+        var encoded = plain
+        var coding = TransferMessage.Coding.plain
+        let compressed = coder.compress(plain, level: level)
+        if choice.withLock({ $0.compressed(from: plain.count, to: compressed?.count ?? plain.count) }), let compressed {
+            encoded = compressed
+            coding = .zstd
         }
+        var messages: [[UInt8]] = []
+        var position = 0
+        repeat {
+            let end = min(encoded.count, position + TransferMessage.payloadBytesMax)
+            var message =
+                position == 0
+                ? Self.head(request, coding, plain: plain.count, encoded: encoded.count) : Self.partHead
+            message.reserveCapacity(message.count + end - position)
+            message += encoded[position..<end]
+            messages.append(message)
+            position = end
+        } while position < encoded.count
         return Outgoing(messages: messages, bytes: encoded.count, contentBytes: contentBytes)
     }
 }

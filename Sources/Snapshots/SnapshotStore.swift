@@ -8,9 +8,9 @@ package import Transfer
 /// Layers on disk, and the trees that they make together.
 ///
 /// Layout below `root`: `layers/<hex>/fs` is a layer in overlayfs' own form (0/0 character devices as whiteouts,
-/// `trusted.overlay.opaque`) beside `layers/<hex>/manifest`, `work/<n>` are mounts and what is written below them,
-/// `staging/<n>` are layers that are being made, `pulls/<hex>` layers that come from peers, `trash/<n>` what is being deleted. A name in `layers` is there whole and
-/// durable or not at all. All methods are thread-safe; one process a root. Needs CAP_SYS_ADMIN.
+/// `trusted.overlay.opaque`) beside `layers/<hex>/manifest` (and `unsynced` until it is on the disk), `work/<n>` are mounts and what is written below them,
+/// `staging/<n>` are layers that are being made, `pulls/<hex>` layers that come from peers, `trash/<n>` what is being deleted. A name in `layers` is there whole or not
+/// at all, also after a power cut. All methods are thread-safe; one process a root. Needs CAP_SYS_ADMIN.
 package final class SnapshotStore: Sendable {
     /// overlayfs' OVL_MAX_STACK.
     package static let layersMax = 500
@@ -27,6 +27,7 @@ package final class SnapshotStore: Sendable {
         var trees: [Digest: MergedTree] = [:]
         var treeOrder: [Digest] = []
         var pulls: [Digest: PullWaiters] = [:]
+        var writeBack = WriteBack()
         /// Until when a layer is kept for somebody who was told that it is here.
         var leases: [Digest: ContinuousClock.Instant] = [:]
         /// Content bytes of layers, for sums that must not read manifests again and again.
@@ -49,6 +50,7 @@ package final class SnapshotStore: Sendable {
         defer { free(resolved) }
         self.root = String(cString: resolved)
         droppedLayers = try Self.clean(self.root)
+        try recoverUnsynced()
     }
 
     // MARK: Layers
@@ -230,17 +232,24 @@ package final class SnapshotStore: Sendable {
         state.withLock { body(&$0.pulls) }
     }
 
-    /// Moves a durable layer directory (`fs` and `manifest`) into place.
+    func withWriteBack<Result>(_ body: (inout WriteBack) -> sending Result) -> sending Result {
+        state.withLock { body(&$0.writeBack) }
+    }
+
+    func whileNothingIsRemoved(_ body: () -> Void) { state.withLock { _ in body() } }
+
+    /// Moves a layer directory (`fs` and `manifest`) into place, and makes its name durable unless the layer is not
+    /// durable itself.
     ///
     /// An equal layer that is there already is kept.
-    func publish(_ directory: String, as layer: Digest) throws(SnapshotError) {
+    func publish(_ directory: String, as layer: Digest, isDurable: Bool = true) throws(SnapshotError) {
         let target = layerPath(layer)
         if rename(directory, target) != 0 {
             guard errno == ENOTEMPTY || errno == EEXIST else { throw .last("rename", target) }
             removeTree(directory)
             return
         }
-        try syncDirectory(root + "/layers")
+        if isDurable { try syncDirectory(root + "/layers") }
     }
 
     func readFile(_ path: String) throws(SnapshotError) -> [UInt8]? {

@@ -12,8 +12,12 @@ package struct BlobPull: Sendable {
     /// Takes one message; returns the bytes to append and whether they are the last.
     ///
     /// - Throws: `TransferError`, `.wrongBlob` when all have come and are not those of `digest`.
-    package mutating func receive(_ message: TransferMessage) throws(TransferError) -> (bytes: [UInt8], isLast: Bool) {
-        let bytes: [UInt8]
+    package mutating func receive(
+        _ message: TransferMessage
+    ) throws(TransferError) -> (
+        bytes: ArraySlice<UInt8>, isLast: Bool
+    ) {
+        let bytes: ArraySlice<UInt8>
         switch message {
         case .failure(let why): throw .refused(why)
         case .head(let size, let first) where total == nil:

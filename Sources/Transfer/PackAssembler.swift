@@ -1,7 +1,23 @@
+/// A pack that has come whole.
+package struct ReceivedPack: Sendable {
+    package let request: Int
+    package let coding: TransferMessage.Coding
+    /// Bytes of all chunks together.
+    package let plainBytes: Int
+    /// Bytes that crossed the link.
+    package let encodedBytes: Int
+    /// Where they are: in the messages that brought them, without a copy.
+    package let parts: [ArraySlice<UInt8>]
+
+    /// All parts in one piece, copied unless there is only one.
+    package var bytes: ArraySlice<UInt8> { parts.count == 1 ? parts[0] : Array(parts.joined())[...] }
+}
+
 /// Puts the parts of packs together, as the puller gets them from one holder.
 package struct PackAssembler: Sendable {
     private var open: TransferMessage.Pack?
-    private var bytes: [UInt8] = []
+    private var parts: [ArraySlice<UInt8>] = []
+    private var count = 0
 
     package init() {}
 
@@ -12,7 +28,7 @@ package struct PackAssembler: Sendable {
     /// - Throws: `TransferError`; memory is taken for what has come, never for what is announced.
     package mutating func receive(
         _ message: TransferMessage, expected: (_ request: Int) -> Int?
-    ) throws(TransferError) -> TransferMessage.Pack? {
+    ) throws(TransferError) -> ReceivedPack? {
         switch (message, open) {
         case (.failure(let why), _): throw .refused(why)
         case (.pack(let pack), nil):
@@ -21,18 +37,19 @@ package struct PackAssembler: Sendable {
             }
             guard pack.plainBytes == size, pack.encodedBytes <= size, pack.coding == .zstd || pack.encodedBytes == size
             else { throw .malformedMessage("a pack of \(pack.plainBytes) bytes instead of \(size)") }
-            bytes = Array(pack.bytes)
+            (parts, count) = ([pack.bytes], pack.bytes.count)
             open = pack
         case (.part(let more), .some):
             guard !more.isEmpty else { throw .malformedMessage("an empty part of a pack") }
-            bytes += more
+            parts.append(more)
+            count += more.count
         default: throw .unexpectedMessage("a message that belongs to no pack")
         }
-        guard var pack = open, bytes.count >= pack.encodedBytes else { return nil }
-        guard bytes.count == pack.encodedBytes else { throw .malformedMessage("a pack longer than announced") }
-        pack.bytes = bytes[...]
-        open = nil
-        bytes = []
-        return pack
+        guard let pack = open, count >= pack.encodedBytes else { return nil }
+        guard count == pack.encodedBytes else { throw .malformedMessage("a pack longer than announced") }
+        defer { (open, parts, count) = (nil, [], 0) }
+        return ReceivedPack(
+            request: pack.request, coding: pack.coding, plainBytes: pack.plainBytes, encodedBytes: pack.encodedBytes,
+            parts: parts)
     }
 }

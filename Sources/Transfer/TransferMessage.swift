@@ -10,8 +10,8 @@
 /// blob    holder → puller   head, part, failure
 /// ```
 package enum TransferMessage: Sendable, Hashable {
-    case head(total: Int64, [UInt8])
-    case part([UInt8])
+    case head(total: Int64, ArraySlice<UInt8>)
+    case part(ArraySlice<UInt8>)
     case askManifest
     case manifest(total: Int64)
     case want(request: Int, [Range<Int>])
@@ -101,7 +101,7 @@ package enum TransferMessage: Sendable, Hashable {
         return writer.bytes
     }
 
-    /// Decodes a message of a peer, whose length the stream has bounded.
+    /// Decodes a message of a peer, whose length the stream has bounded; content in it shares the memory of `bytes`.
     package init(decoding bytes: [UInt8]) throws(TransferError) {
         do throws(ManifestError) {
             var reader = CanonicalReader(bytes)
@@ -109,8 +109,8 @@ package enum TransferMessage: Sendable, Hashable {
             switch tag {
             case .head:
                 let total = Int64(try reader.number(atMost: UInt64(LayerManifest.contentBytesMax)))
-                self = .head(total: total, [UInt8](try reader.take(reader.remaining)))
-            case .part: self = .part([UInt8](try reader.take(reader.remaining)))
+                self = .head(total: total, try reader.take(reader.remaining))
+            case .part: self = .part(try reader.take(reader.remaining))
             case .askManifest: self = .askManifest
             case .manifest: self = .manifest(total: Int64(clamping: try reader.number()))
             case .want: self = try Self.want(&reader)

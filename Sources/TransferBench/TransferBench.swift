@@ -1,5 +1,6 @@
 internal import ClusterModel
 internal import Foundation
+internal import Glibc
 internal import Logging
 internal import OCI
 internal import Snapshots
@@ -8,23 +9,27 @@ internal import Synchronization
 internal import Transfer
 internal import Wire
 
-/// Moves a directory as a layer between stores over the sealed peer link, for `scripts/bench-transfer`.
+/// Moves a directory as a layer between stores over the sealed peer link, for `scripts/bench transfer`.
 ///
 /// ```
 /// transfer-bench commit STORE DIRECTORY          makes a layer, prints its id, bytes and seconds
 /// transfer-bench serve STORE KEY HOST            serves until it is killed, prints its port
-/// transfer-bench pull STORE KEY LAYER HOST:PORT… pulls, prints seconds, bytes, and what was saved
+/// transfer-bench pull STORE KEY LAYER HOST:PORT… pulls, prints what it took
+/// transfer-bench small STORE KEY LAYER HOST:PORT the same, with small requests on the same link all the time
 /// ```
 @main
 enum TransferBench {
     static func main() async throws {
         let arguments = CommandLine.arguments
-        guard arguments.count >= 4 else { fail("usage: transfer-bench commit|serve|pull STORE ...") }
+        guard arguments.count >= 4 else { fail("usage: transfer-bench commit|serve|pull|small STORE ...") }
         let store = try SnapshotStore(root: arguments[2])
         switch (arguments[1], arguments.count) {
         case ("commit", 4): try commit(store, arguments[3])
         case ("serve", 5): try await serve(store, key: arguments[3], host: arguments[4])
-        case ("pull", 6...): try await pull(store, key: arguments[3], layer: arguments[4], Array(arguments[5...]))
+        case ("pull", 6...), ("small", 6):
+            try await pull(
+                store, key: arguments[3], layer: arguments[4], Array(arguments[5...]),
+                asksToo: arguments[1] == "small")
         default: fail("unknown command \(arguments[1])")
         }
     }
@@ -55,8 +60,12 @@ enum TransferBench {
 
     private static func serve(_ store: SnapshotStore, key: String, host: String) async throws {
         let links = try links(key: key, host: host)
-        await links.setHandler { _, _, stream in
+        await links.setHandler { service, _, stream in
             do {
+                if service == "echo" {
+                    while let message = try await stream.receive() { try await stream.send(message) }
+                    return await stream.finish()
+                }
                 guard let bytes = try await stream.receive(), let id = Digest(bytes: bytes) else {
                     return stream.reset()
                 }
@@ -65,32 +74,68 @@ enum TransferBench {
         }
         let port = try await links.start().port
         FileHandle.standardOutput.write(Data("\(port)\n".utf8))
-        try await Task.sleep(for: .seconds(3_600))
+        try await Task.sleep(for: .seconds(36_000))
     }
 
     private static func pull(
-        _ store: SnapshotStore, key: String, layer: String, _ addresses: [String]
+        _ store: SnapshotStore, key: String, layer: String, _ addresses: [String], asksToo: Bool
     ) async throws {
         guard let id = Digest(hex: layer) else { fail("no layer id: \(layer)") }
         let links = try links(key: key, host: "0.0.0.0")
         _ = try await links.start()
-        let holders = addresses.enumerated().map { index, text in
+        let peers = addresses.map { text in
             guard let address = PeerAddress(text) else { fail("no address: \(text)") }
-            return LayerHolder(id: UInt64(index)) {
-                let stream = try await links.open("layer", to: address, expecting: nil)
+            return address
+        }
+        let holders = peers.enumerated().map { index, address in
+            LayerHolder(id: UInt64(index)) {
+                let stream = try await links.open("layer", to: address, expecting: nil, priority: .pull)
                 try await stream.send(id.bytes)
                 return stream
             }
         }
         let tally = Tally()
+        let requests = Task { asksToo ? try await smallRequests(links, to: peers[0]) : [] }
         let start = ContinuousClock.now
         try await store.pullLayer(id, from: holders, observer: tally.observer)
         let time = seconds(start)
+        requests.cancel()
         let values = tally.values
-        print(
-            "\(time) content \(values.content) wire \(values.wire) dedupe \(values.deduplicated) resume \(values.resumed)"
-        )
+        var line = "seconds=\(time) content=\(values.content) wire=\(values.wire) dedupe=\(values.deduplicated)"
+        line += " resume=\(values.resumed) \(usage())"
+        let times = try await requests.value.sorted()
+        if !times.isEmpty {
+            let last = times.count - 1
+            line += String(
+                format: " asked=%d p50=%.3f p99=%.3f worst=%.3f", times.count, times[last / 2] * 1_000,
+                times[last * 99 / 100] * 1_000, times[last] * 1_000)
+        }
+        while try !store.unsyncedLayers().isEmpty { try await Task.sleep(for: .milliseconds(10)) }
+        print(line + " durable=\(seconds(start))")
         await links.stop()
+    }
+
+    /// Asks one small question after the other; the seconds of each.
+    private static func smallRequests(_ links: PeerLinks, to address: PeerAddress) async throws -> [Double] {
+        let stream = try await links.open("echo", to: address, expecting: nil)
+        var times: [Double] = []
+        while !Task.isCancelled {
+            let start = ContinuousClock.now
+            do {
+                try await stream.send([1, 2, 3, 4, 5, 6, 7, 8])
+                _ = try await stream.receive()
+            } catch is CancellationError { break }
+            times.append((ContinuousClock.now - start).inSeconds)
+        }
+        return times
+    }
+
+    /// Processor seconds of this process and the most that was resident, in MB.
+    private static func usage() -> String {
+        var usage = rusage()
+        getrusage(Int32(RUSAGE_SELF.rawValue), &usage)
+        let times = [usage.ru_utime, usage.ru_stime].map { Double($0.tv_sec) + Double($0.tv_usec) / 1e6 }
+        return String(format: "cpu=%.2f rss=%.1f", times[0] + times[1], Double(usage.ru_maxrss) * 1_024 / 1e6)
     }
 }
 

@@ -1,3 +1,4 @@
+internal import CLinux
 internal import CUV
 internal import Glibc
 
@@ -82,6 +83,17 @@ package struct TCPConnection: ~Copyable {
         guard uv_fileno(stream, &descriptor) == 0 else { return }
         var limit = bytes
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &limit, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    /// Bytes a second that the network last carried towards the other end, as acknowledgements tell the kernel.
+    ///
+    /// A lower bound when there was too little to send. Nil before anything was measured.
+    package var deliveryRate: (bytesPerSecond: Double, isLowerBound: Bool)? {
+        var descriptor: Int32 = -1
+        guard let stream = box.handle, uv_fileno(stream, &descriptor) == 0 else { return nil }
+        var isLowerBound: Int32 = 0
+        let rate = clinux_delivery_rate(descriptor, &isLowerBound)
+        return rate > 0 ? (Double(rate), isLowerBound != 0) : nil
     }
 
     /// Closes at once; harmless when closed.

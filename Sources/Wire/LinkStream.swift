@@ -20,5 +20,6 @@ final class LinkStream: PeerStream {
     func send(_ message: [UInt8]) async throws { try await links.send(message, on: handle) }
     func receive() async throws -> [UInt8]? { try await links.receive(on: handle) }
     func finish() async { await links.finishStream(handle) }
+    func linkRate() async -> LinkRate? { await links.linkRate(of: handle) }
     func reset() { links.onLoop { [handle] in $0.resetStream(handle) } }
 }

@@ -1,4 +1,5 @@
 package import ClusterModel
+internal import UVLoop
 
 /// Streams: opening, serving, sending and receiving.
 extension PeerLinks {
@@ -197,6 +198,14 @@ extension PeerLinks {
         guard let reader = streams[handle]?.reader, reader.ticket == ticket else { return }
         streams[handle]?.reader = nil
         reader.continuation.resume(throwing: CancellationError())
+    }
+
+    func linkRate(of handle: UInt64) -> LinkRate? {
+        // A limit of ours is as good as a slow link.
+        if let limiter { return LinkRate(bytesPerSecond: Double(limiter.rate), isLowerBound: false) }
+        return streams[handle]?.link.connection?.deliveryRate.map {
+            LinkRate(bytesPerSecond: $0.bytesPerSecond, isLowerBound: $0.isLowerBound)
+        }
     }
 
     func finishStream(_ handle: UInt64) {

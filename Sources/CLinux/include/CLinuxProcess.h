@@ -65,3 +65,7 @@ uint64_t clinux_device(uint32_t major, uint32_t minor);
 /// pipe2 and accept4 with CLOEXEC, which only GNU sources see; 0 or a descriptor, or -errno.
 int clinux_pipe(int ends[2]);
 int clinux_accept(int listener);
+
+/// tcpi_delivery_rate of a TCP socket, bytes a second, 0 before anything was measured, or -errno. `is_lower_bound` is set
+/// when the sender had too little to send, so that the network may carry more.
+int64_t clinux_delivery_rate(int socket, int *is_lower_bound);
