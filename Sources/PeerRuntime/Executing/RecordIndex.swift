@@ -102,7 +102,12 @@ final class RecordIndex: Sendable {
         let candidates = answers.filter { $0.answer?.bytes != nil || $0.answer == nil }
             .sorted { ($0.answer?.load ?? .max, $0.peer) < ($1.answer?.load ?? .max, $1.peer) }
         for candidate in candidates {
-            if let record = await confirm(key, at: candidate.peer) { return record }
+            guard var record = await confirm(key, at: candidate.peer) else { continue }
+            // The others that have the key have promised their layers too: each gives a share of a pull. One that has
+            // another result of the key refuses, which costs a round trip.
+            record.result.holders += candidates.filter { $0.answer?.bytes != nil && $0.peer != candidate.peer }
+                .map(\.peer)
+            return record
         }
         return nil
     }

@@ -5,6 +5,8 @@ struct ClusterStatus: Decodable, Sendable {
         var address: String
         var state: String
         var incarnation: UInt64
+        var cacheKeys: Int
+        var conditions: [String]
     }
 
     struct Build: Decodable, Sendable {
@@ -17,6 +19,8 @@ struct ClusterStatus: Decodable, Sendable {
         var verticesExecuted: Int
         var layerBytesPulled: Int
         var layerBytesServed: Int
+        var layerBytesDeduplicated: Int
+        var layerBytesResumed: Int
     }
 
     var members: [Member]
