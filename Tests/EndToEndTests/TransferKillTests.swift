@@ -45,6 +45,12 @@ extension EndToEnd {
                 #expect(counters.layerBytesResumed > 0)
                 #expect(counters.layerBytesPulled + counters.layerBytesResumed >= Self.layerBytes)
                 #expect(counters.layerBytesPulled < Self.layerBytes)
+                // The build's own figures say the same, and the link carried what was pulled.
+                let explanation = try await puller.explain()
+                #expect(explanation.resumed == counters.layerBytesResumed)
+                #expect(explanation.pulledBytes == counters.layerBytesPulled)
+                let received = try await puller.status().links.reduce(0) { $0 + $1.bytesIn }
+                #expect(received >= counters.layerBytesPulled)
                 #expect(try await cluster.stopAndFindLeftovers(in: workspace) == [])
             }
         }

@@ -29,7 +29,7 @@ struct Execution: Sendable {
 
     enum Outcome: Sendable {
         /// `merged`: somebody else had run it meanwhile; nothing ran here.
-        case finished(FoundRecord, merged: Bool, pulledBytes: Int64, seconds: Double)
+        case finished(FoundRecord, merged: Bool, moved: MovedBytes, seconds: Double)
         case failed(VertexFailure)
         case inputLost(Int)
     }

@@ -85,10 +85,10 @@ struct ExecutionService: Sendable {
     private static func event(_ outcome: Execution.Outcome) -> Peerbuild_Peer_V1_ExecuteEvent {
         .with {
             switch outcome {
-            case .finished(let record, let merged, let pulledBytes, let seconds):
+            case .finished(let record, let merged, let moved, let seconds):
                 $0.finished.record = PeerMessage.record(record)
                 $0.finished.merged = merged
-                $0.finished.pulledBytes = pulledBytes
+                PeerMessage.set(moved, in: &$0.finished)
                 $0.finished.seconds = seconds
             case .failed(let failure): $0.failed = PeerMessage.failure(failure)
             case .inputLost(let index): $0.inputLost = UInt32(index)

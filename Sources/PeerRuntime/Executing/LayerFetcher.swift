@@ -27,33 +27,32 @@ struct LayerFetcher: Sendable {
     let logger: Logger
     let standing = HolderStanding()
 
-    /// Makes all layers of `chain` local; returns the bytes that crossed the network for it.
+    /// Makes all layers of `chain` local; returns whether one of them was not.
     @discardableResult
-    func fetch(_ chain: LayerChain, from holders: [PeerID]) async throws -> Int64 {
-        var bytes: Int64 = 0
+    func fetch(_ chain: LayerChain, from holders: [PeerID]) async throws -> Bool {
+        var isNew = false
         for layer in chain.layers where !snapshots.contains(layer.id) {
-            bytes += try await fetch(layer, from: holders)
+            try await fetch(layer, from: holders)
+            isNew = true
         }
-        return bytes
+        return isNew
     }
 
-    private func fetch(_ layer: LayerDescriptor, from holders: [PeerID]) async throws -> Int64 {
+    private func fetch(_ layer: LayerDescriptor, from holders: [PeerID]) async throws {
         let known = holders.filter { $0 != dialer.selfID && dialer.isLive($0) }
         // Nodes that are not known to hold it may do so all the same: a question costs one round trip.
         let others = dialer.livePeers.map(\.id).filter { !known.contains($0) }
-        let pulled = ByteCount()
         do {
             try await snapshots.pullLayer(
                 layer.id,
                 from: standing.sorted(known).map { holder(of: layer.id, $0, isKnown: true) }
                     + standing.sorted(others).map { holder(of: layer.id, $0, isKnown: false) },
-                observer: observer(of: layer.id, pulled))
+                observer: observer(of: layer.id))
         } catch let error as PullFailure {
             try Task.checkCancellation()
             logger.debug("a layer could not be pulled", metadata: ["layer": "\(layer.id)", "error": "\(error)"])
             throw LayersUnavailable(layer: layer.id, asked: error.asked)
         }
-        return pulled.value
     }
 
     private func holder(of layer: Digest, _ peer: PeerID, isKnown: Bool) -> LayerHolder {
@@ -70,15 +69,22 @@ struct LayerFetcher: Sendable {
         }
     }
 
-    private func observer(of layer: Digest, _ pulled: ByteCount) -> PullObserver {
+    private func observer(of layer: Digest) -> PullObserver {
         let (counters, dialer, logger, standing) = (counters, dialer, logger, standing)
+        let tally = TransferTally.current
         var observer = PullObserver()
         observer.received = { content, _ in
-            pulled.add(content)
+            tally?.add(\.pulled, content)
             counters.add(\.layerBytesPulled, UInt64(content))
         }
-        observer.deduplicated = { counters.add(\.layerBytesDeduplicated, UInt64($0)) }
-        observer.resumed = { counters.add(\.layerBytesResumed, UInt64($0)) }
+        observer.deduplicated = { bytes in
+            tally?.add(\.deduplicated, bytes)
+            counters.add(\.layerBytesDeduplicated, UInt64(bytes))
+        }
+        observer.resumed = { bytes in
+            tally?.add(\.resumed, bytes)
+            counters.add(\.layerBytesResumed, UInt64(bytes))
+        }
         observer.lied = { peer in
             standing.demote(PeerID(rawValue: peer))
             logger.warning(
@@ -111,6 +117,7 @@ struct LayerFetcher: Sendable {
                     stream.reset()
                 }
                 counters.add(\.layerBytesPulled, UInt64(max(0, pulled.value)))
+                TransferTally.current?.add(\.pulled, pulled.value)
                 return true
             } catch is CancellationError {
                 throw CancellationError()

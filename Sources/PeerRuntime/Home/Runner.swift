@@ -85,12 +85,12 @@ struct Runner: Sendable {
         switch outcome {
         case .failed(let failure): return .failed(failure)
         case .inputLost(let index): return .inputLost(index)
-        case .finished(let record, let merged, let pulledBytes, let seconds):
+        case .finished(let record, let merged, let moved, let seconds):
             if !merged { await placer.ran(work.vertex.name, seconds: seconds) }
             for progress in work.progresses {
                 progress.change(reportOf: work.vertex.digest, name: work.vertex.name) {
                     $0.seconds = seconds
-                    $0.bytesPulled = pulledBytes
+                    $0.moved = moved
                 }
             }
             let holder = record.result.holders.first ?? node

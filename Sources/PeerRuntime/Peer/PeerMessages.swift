@@ -85,6 +85,25 @@ enum PeerMessage {
         return ids.map(PeerID.init(rawValue:))
     }
 
+    static func set(_ moved: MovedBytes, in message: inout Peerbuild_Peer_V1_ExecuteEvent.Finished) {
+        message.pulledBytes = moved.pulled
+        message.deduplicatedBytes = moved.deduplicated
+        message.resumedBytes = moved.resumed
+        message.leftOutBytes = moved.leftOut
+        message.registryBytes = moved.registry
+    }
+
+    /// What a peer says that it moved: for people only.
+    static func moved(_ message: Peerbuild_Peer_V1_ExecuteEvent.Finished) -> MovedBytes {
+        var moved = MovedBytes()
+        moved.pulled = max(0, message.pulledBytes)
+        moved.deduplicated = max(0, message.deduplicatedBytes)
+        moved.resumed = max(0, message.resumedBytes)
+        moved.leftOut = max(0, message.leftOutBytes)
+        moved.registry = max(0, message.registryBytes)
+        return moved
+    }
+
     static func failure(_ failure: VertexFailure) -> Peerbuild_Peer_V1_Failure {
         .with {
             $0.message = failure.message
