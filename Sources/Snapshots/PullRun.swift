@@ -30,13 +30,16 @@ final class PullRun: Sendable {
     }
 
     private let target: PulledLayer
+    /// Set when what is pulled is a part of the layer that is asked for.
+    private let part: LayerPart?
     private let observer: PullObserver
     private let state: Mutex<State>
     private let clock = ContinuousClock()
     private let start: ContinuousClock.Instant
 
-    init(_ plan: PullPlan, _ target: PulledLayer, _ observer: PullObserver) {
+    init(_ plan: PullPlan, _ target: PulledLayer, _ observer: PullObserver, part: LayerPart? = nil) {
         self.target = target
+        self.part = part
         self.observer = observer
         state = Mutex(State(plan: plan, isOver: plan.isFinished))
         start = clock.now
@@ -194,11 +197,12 @@ final class PullRun: Sendable {
 
     private func check(_ pack: TransferMessage.Pack, _ request: PullPlan.Request, _ number: Int) async throws {
         do {
+            let ranges = part?.ownRanges(request.ranges) ?? request.ranges
             try await offPool { [target] in
                 let wrong: Int?
                 switch pack.coding {
-                case .plain: wrong = try pack.bytes.withUnsafeBytes { try target.store(request.ranges, $0) }
-                case .zstd: wrong = try pack.plain().withUnsafeBytes { try target.store(request.ranges, $0) }
+                case .plain: wrong = try pack.bytes.withUnsafeBytes { try target.store(ranges, $0) }
+                case .zstd: wrong = try pack.plain().withUnsafeBytes { try target.store(ranges, $0) }
                 }
                 guard let wrong else { return }
                 let chunk = target.table.chunks[wrong]
