@@ -18,6 +18,8 @@ struct Execution: Sendable {
     var session: (any SessionServices)?
     var ignoresCache: Bool
     var priority: Slots.Priority
+    /// What later vertices of the segment read and that exists already: it may come while this one runs.
+    var prefetch: [TreeReading] = []
 
     /// What goes on, as it happens.
     struct Observer: Sendable {

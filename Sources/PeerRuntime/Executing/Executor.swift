@@ -18,6 +18,7 @@ struct Executor: Sendable {
     let records: RecordIndex
     let claims: Claims
     let fetcher: LayerFetcher
+    let prefetcher: Prefetcher
     let slots: Slots
     let dialer: any PeerDialer
     let counters: RuntimeCounters
@@ -91,19 +92,27 @@ struct Executor: Sendable {
     private func run(
         _ execution: Execution, _ observer: Execution.Observer, _ tally: TransferTally
     ) async throws -> Execution.Outcome {
+        let held = HeldLayers(fetcher.snapshots)
+        defer { held.release() }
+        var execution = execution
+        let reads = InputDependency.reads(of: execution.operation, inputs: execution.inputs.count)
         for (index, input) in execution.inputs.enumerated() {
             do {
-                try await fetcher.fetch(input.chain, from: input.holders)
+                let reading = TreeReading(tree: input, selections: reads[index])
+                await prefetcher.giveWay(to: input.chain.layers.map(\.id))
+                execution.inputs[index].chain = try await fetcher.hold(reading, in: held)
             } catch let error as LayersUnavailable {
                 logger.warning("an input is lost", metadata: ["step": "\(execution.name)", "error": "\(error)"])
                 return .inputLost(index)
             }
         }
+        prefetcher.add(execution.prefetch)
+        let ready = execution
         do {
-            let (outputs, seconds) = try await inSlot(execution) {
+            let (outputs, seconds) = try await inSlot(ready) {
                 observer.started()
                 let start = clock.now
-                let outputs = try await operations.run(execution, observer)
+                let outputs = try await operations.run(ready, observer)
                 return (outputs, (clock.now - start).inSeconds)
             }
             counters.add(\.verticesExecuted, 1)

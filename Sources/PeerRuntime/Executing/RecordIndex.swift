@@ -66,6 +66,13 @@ final class RecordIndex: Sendable {
         return (record, UInt64(clamping: layers.reduce(0) { $0 + $1.bytes }))
     }
 
+    /// Keeps layers here for the lifetime of a lease; returns those that are here and stay.
+    func lease(layers: [Digest]) -> [Digest] {
+        layers.filter { layer in
+            snapshots.contains(layer) && leases.withLock { $0.grant([layer], at: Self.now) }
+        }
+    }
+
     /// Begins the collection of those layers on which no peer has a lease: their records are not found any more.
     func condemn(_ layers: [Digest]) -> [Digest] { leases.withLock { $0.condemn(layers, at: Self.now) } }
 

@@ -52,6 +52,7 @@ struct RemoteExecution: Sendable {
             if let resources = execution.resources { $0.resources = try resources.serializedBytes() }
             $0.ignoresCache = execution.ignoresCache
             $0.hasSession_p = execution.session != nil
+            $0.prefetch = execution.prefetch.prefix(ExecutionService.prefetchMax).map(PeerMessage.prefetch)
         }
     }
 }

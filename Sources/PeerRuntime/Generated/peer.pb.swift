@@ -341,7 +341,8 @@ package nonisolated struct Peerbuild_Peer_V1_ExecuteRequest: Sendable {
   package init() {}
 }
 
-/// A tree, or the part of it that will be read, that may come early.
+/// Service "prefetch", without an answer, and part of "execute": a tree, or the part of it that will be read, may come
+/// early.
 package nonisolated struct Peerbuild_Peer_V1_Prefetch: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for

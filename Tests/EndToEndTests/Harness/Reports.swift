@@ -50,6 +50,8 @@ struct BuildExplanation: Decodable, Sendable {
         var outcome: String?
         var attempts: Int?
         var bytesPulled: String?
+        var bytesResumed: String?
+        var bytesLeftOut: String?
     }
 
     var ref: String?
