@@ -73,15 +73,15 @@ extension EndToEnd {
 
         @Test func `layers that a long pull has not come to yet are kept for it`() async throws {
             try await withWorkspace { workspace in
-                let cluster = try await Self.start(["a", "b"], rate: "600KB", in: workspace)
+                let cluster = try await Self.start(["a", "b"], rate: "400KB", in: workspace)
                 let (a, b) = (try cluster["a"], try cluster["b"])
                 let second = "RUN head -c 100000 /dev/urandom > /second"
                 let steps = "FROM base\n\(Self.large)\n\(second)\n"
                 try await a.mustBuild(try workspace.context(steps), base: cluster.base)
                 try await b.drain([a])
                 let build = try b.startBuild(try workspace.context(steps + Self.sum + "\n"), base: cluster.base)
-                // A lease lasts 30 s: this is a few seconds longer.
-                try await Self.waitForBytes(19_800_000, at: b, build)
+                // A lease lasts 30 s: this takes longer, whatever the limit lets through at first.
+                try await Self.waitForBytes(16_000_000, at: b, build)
                 try await Self.prune(a)
                 try await Self.expectOnly(Self.sum, build, b)
                 #expect(try await cluster.stopAndFindLeftovers(in: workspace) == [])
