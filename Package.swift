@@ -198,7 +198,7 @@ let package = Package(
         tests(
             "PeerBuildTests",
             ["BuildClient", "OCI", "PeerBuild", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
-        tests("EndToEndTests", ["OCI", "RegistryFixtures"]),
+        tests("EndToEndTests", ["ClusterModel", "OCI", "RegistryFixtures"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -127,6 +127,12 @@ extension Node: ClusterView {
         return view
     }
 
+    package func links() async -> LinksView {
+        let counters = await links.counters()
+        let reports = await links.linkReports()
+        return LinksView(counters, reports, name: cluster.name(of:))
+    }
+
     package func changeKeys(_ change: KeyChange) async throws -> [KeyView] {
         try await keys.change(change)
         return await keys.view

@@ -28,8 +28,9 @@ extension Node {
 
     package func removeUsage(ids: [String]) async throws -> [CacheUsage] {
         let known = Dictionary(try await diskUsage().records.map { ($0.id, $0) }) { first, _ in first }
-        // What was promised to a peer stays until its lease is over.
-        let layers = records.condemn(ids.compactMap { known[$0] == nil ? nil : Digest(hex: $0) })
+        // What is served, built on or promised to a peer stays, and its records with it.
+        let wanted = ids.compactMap { known[$0] == nil ? nil : Digest(hex: $0) }
+        let layers = records.condemn(wanted.filter { !parts.snapshots.isNeeded($0) })
         defer { records.finishCollection(of: layers) }
         // Nobody must be told of a record whose layers go: the keys first, a period later the records, then the layers.
         let keys = Set(try layers.flatMap { try store.keys(using: $0) })

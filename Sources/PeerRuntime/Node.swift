@@ -171,6 +171,7 @@ package final class Node: Sendable {
                 steps: steps, files: FileOperations(snapshots: snapshots),
                 snapshots: snapshots, images: images),
             records: records, claims: Claims(board: board, dialer: cluster, logger: logger), fetcher: fetcher,
+            prefetcher: Prefetcher(fetcher, jobs: jobs),
             slots: slots, dialer: cluster, counters: counters, logger: logger)
         let contents = ContentDigests(snapshots: snapshots, dialer: cluster)
         let solver = SolverShell(

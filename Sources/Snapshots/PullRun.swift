@@ -30,13 +30,16 @@ final class PullRun: Sendable {
     }
 
     private let target: PulledLayer
+    /// Set when what is pulled is a part of the layer that is asked for.
+    private let part: LayerPart?
     private let observer: PullObserver
     private let state: Mutex<State>
     private let clock = ContinuousClock()
     private let start: ContinuousClock.Instant
 
-    init(_ plan: PullPlan, _ target: PulledLayer, _ observer: PullObserver) {
+    init(_ plan: PullPlan, _ target: PulledLayer, _ observer: PullObserver, part: LayerPart? = nil) {
         self.target = target
+        self.part = part
         self.observer = observer
         state = Mutex(State(plan: plan, isOver: plan.isFinished))
         start = clock.now
@@ -194,8 +197,9 @@ final class PullRun: Sendable {
 
     private func check(_ pack: ReceivedPack, _ request: PullPlan.Request, _ number: Int) async throws {
         do {
+            let ranges = part?.ownRanges(request.ranges) ?? request.ranges
             try await offPool { [target] in
-                guard let wrong = try target.store(request.ranges, pack.plainParts()) else { return }
+                guard let wrong = try target.store(ranges, pack.plainParts()) else { return }
                 let chunk = target.table.chunks[wrong]
                 throw TransferError.wrongChunk(
                     path: target.manifest.entries[chunk.place.entry].displayPath, expected: chunk.digest)

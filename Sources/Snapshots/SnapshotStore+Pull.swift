@@ -34,13 +34,17 @@ extension SnapshotStore {
         }
     }
 
-    private func pull(
-        _ id: Digest, from holders: [LayerHolder], in directory: String, _ observer: PullObserver
+    /// Pulls layer `id`, or the part of it, into `directory` and puts it in its place.
+    func pull(
+        _ id: Digest, _ part: LayerPart? = nil, from holders: [LayerHolder], in directory: String,
+        _ observer: PullObserver
     ) async throws {
         var candidates = holders.filter(\.isKnown) + holders.filter { !$0.isKnown }
         var first: (holder: LayerHolder, stream: any PeerStream)?
         let manifest: LayerManifest
-        if let staged = stagedManifest(id, in: directory) {
+        if let part {
+            manifest = part.manifest
+        } else if let staged = stagedManifest(id, in: directory) {
             manifest = staged
         } else {
             let answer = try await askManifest(
@@ -54,11 +58,12 @@ extension SnapshotStore {
             async let marked: Void = offPool { [self] in try mark(target) }
             let missing = try await offPool { [self] in try settle(target, observer) }
             if !missing.isEmpty {
-                let table = target.table
-                let plan = PullPlan(missing: missing, holders: min(candidates.count + 1, Self.pullHoldersMax)) {
+                let table = part?.wholeTable ?? target.table
+                let wanted = part?.ordinalsOfWhole(missing) ?? missing
+                let plan = PullPlan(missing: wanted, holders: min(candidates.count + 1, Self.pullHoldersMax)) {
                     table.chunks[$0].length
                 }
-                let run = PullRun(plan, target, observer)
+                let run = PullRun(plan, target, observer, part: part)
                 try await run.run(first: opened, others: candidates)
             }
             opened?.stream.reset()
@@ -101,7 +106,7 @@ extension SnapshotStore {
     }
 
     /// Asks one holder after the other for the manifest; those that were asked are taken from `candidates`.
-    private func askManifest(
+    func askManifest(
         of id: Digest, from candidates: inout [LayerHolder], asked: Int, _ observer: PullObserver
     ) async throws -> (manifest: LayerManifest, holder: LayerHolder, stream: any PeerStream) {
         var reason = "nobody is known to hold it"
@@ -149,7 +154,7 @@ extension SnapshotStore {
     // MARK: One pull a layer
 
     /// False when nobody else pulls the layer, and this caller is now the one who does; true when another's pull ended.
-    private func waitForOther(_ id: Digest) async -> Bool {
+    func waitForOther(_ id: Digest) async -> Bool {
         let ticket = nextNumber()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -171,7 +176,7 @@ extension SnapshotStore {
         }
     }
 
-    private func endPull(of id: Digest) {
+    func endPull(of id: Digest) {
         let waiting = withPulls { $0.removeValue(forKey: id)?.waiting ?? [:] }
         for continuation in waiting.values { continuation.resume(returning: true) }
     }

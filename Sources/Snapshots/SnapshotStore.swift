@@ -53,6 +53,16 @@ package final class SnapshotStore: Sendable {
         try recoverUnsynced()
     }
 
+    /// Opens the store below `root` to read it while another process may use it: nothing is removed or made.
+    ///
+    /// - Throws: `SnapshotError` when it is not there.
+    package init(reading root: String) throws {
+        guard let resolved = realpath(root, nil) else { throw SnapshotError.last("realpath", root) }
+        defer { free(resolved) }
+        self.root = String(cString: resolved)
+        droppedLayers = 0
+    }
+
     // MARK: Layers
 
     /// Whether the layer is on this node.
@@ -204,6 +214,11 @@ package final class SnapshotStore: Sendable {
         state.withLock { state in
             for layer in layers where contains(layer) { state.leases[layer] = max(end, state.leases[layer] ?? end) }
         }
+    }
+
+    /// Whether a snapshot or transfer needs the layer, or somebody has been told that it is here.
+    package func isNeeded(_ layer: Digest) -> Bool {
+        state.withLock { $0.uses[layer] != nil || Self.isLeased(layer, &$0) }
     }
 
     private static func isLeased(_ layer: Digest, _ state: inout State) -> Bool {

@@ -34,6 +34,14 @@ extension MergedTree {
     ///
     /// With `followsLast` a link in the last component is followed too. Throws a `TreeError` that names `path`.
     package func resolve(_ path: some Collection<UInt8>, followsLast: Bool) throws(TreeError) -> Resolved {
+        var links: [[[UInt8]]] = []
+        return try resolve(path, followsLast: followsLast, links: &links)
+    }
+
+    /// As above; the components of each symbolic link that was followed are added to `links`.
+    func resolve(
+        _ path: some Collection<UInt8>, followsLast: Bool, links followed: inout [[[UInt8]]]
+    ) throws(TreeError) -> Resolved {
         let shown = { () -> String in "/" + String(decoding: path.drop { $0 == UInt8(ascii: "/") }, as: UTF8.self) }
         var pending = Self.components(path)
         pending.reverse()
@@ -53,6 +61,7 @@ extension MergedTree {
             }
             links += 1
             guard links <= Self.linksMax else { throw .tooManyLinks(shown()) }
+            followed.append(stack.map(\.name) + [name])
             if target.first == UInt8(ascii: "/") { stack.removeAll() }
             pending += Self.components(target).reversed()
         }

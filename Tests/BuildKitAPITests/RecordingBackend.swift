@@ -170,6 +170,7 @@ struct LoneNode: ClusterView {
     func builds() async -> [BuildView] { [] }
     func counters() async -> NodeCounters { NodeCounters() }
     func gossip() async -> GossipView { GossipView() }
+    func links() async -> LinksView { LinksView() }
     func changeKeys(_ change: KeyChange) async throws -> [KeyView] { [] }
     func report(ofBuild reference: String?) async -> BuildReport? { nil }
     func setDraining(node: String, _ draining: Bool) async throws { throw BuildError("no member is named \(node)") }

@@ -153,8 +153,9 @@ internal import Testing
         #expect(
             text == #"{"builds":[{"cached":3,"completed":4,"home":"n","ref":"r","running":1,"#
                 + #""started":"2026-01-01T00:00:00Z","vertices":5}],"counters":{"bloomHits":0,"bloomHitsDenied":0,"#
-                + #""layerBytesDeduplicated":0,"layerBytesPulled":0,"layerBytesResumed":0,"layerBytesServed":0,"#
-                + #""verticesExecuted":0},"gossip":{"keyring":[],"seeds":[],"warnings":[]},"members":[{"#
+                + #""layerBytesDeduplicated":0,"layerBytesLeftOut":0,"layerBytesPrefetched":0,"layerBytesPulled":0,"#
+                + #""layerBytesResumed":0,"layerBytesServed":0,"links":{},"registryBytesPulled":0,"#
+                + #""verticesExecuted":0},"gossip":{"keyring":[],"seeds":[],"warnings":[]},"links":[],"members":[{"#
                 + #""address":"a:1","alternatives":[],"cacheBytes":4,"cacheKeys":3,"conditions":[],"incarnation":1,"#
                 + #""labels":{"k":"v"},"loadAgeSeconds":-1,"name":"n","platforms":["linux/amd64"],"#
                 + #""queued":0,"running":1,"slots":2,"state":"alive","version":"1"}]}"#)

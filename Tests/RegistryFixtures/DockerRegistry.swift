@@ -15,7 +15,11 @@ package final class DockerRegistry: Sendable {
     private static let startTimeout = Duration.seconds(20)
 
     /// Starts the registry; with a password only that user gets in (HTTP Basic).
-    package static func start(user: String? = nil, password: String? = nil) async throws -> DockerRegistry {
+    ///
+    /// With a network namespace it listens there, on `address`.
+    package static func start(
+        user: String? = nil, password: String? = nil, address: String = "127.0.0.1", namespace: String? = nil
+    ) async throws -> DockerRegistry {
         let directory = FileManager.default.temporaryDirectory.path + "/peerbuild-registry-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: directory + "/data", withIntermediateDirectories: true)
         let port = try freePort()
@@ -26,7 +30,7 @@ package final class DockerRegistry: Sendable {
               filesystem: {rootdirectory: \(directory)/data}
               delete: {enabled: true}
             http:
-              addr: 127.0.0.1:\(port)
+              addr: \(address):\(port)
 
             """
         if let user, let password {
@@ -36,17 +40,27 @@ package final class DockerRegistry: Sendable {
         }
         try config.write(toFile: directory + "/config.yml", atomically: true, encoding: .utf8)
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/docker-registry")
-        process.arguments = ["serve", directory + "/config.yml"]
+        let command = inNamespace(namespace, ["/usr/bin/docker-registry", "serve", directory + "/config.yml"])
+        process.executableURL = URL(fileURLWithPath: command[0])
+        process.arguments = Array(command.dropFirst())
         // Its access log, one line a request.
         let log = directory + "/access.log"
         _ = FileManager.default.createFile(atPath: log, contents: nil)
         process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: log))
         process.standardError = FileHandle.nullDevice
         try process.run()
-        let registry = DockerRegistry(host: "127.0.0.1:\(port)", directory: directory, process: process)
-        try await registry.waitUntilReady(port: port)
+        let registry = DockerRegistry(host: "\(address):\(port)", directory: directory, process: process)
+        try await registry.waitUntilReady {
+            guard namespace != nil else { return accepts(port: port) }
+            let connect = ["/usr/bin/bash", "-c", "exec 3<>/dev/tcp/\(address)/\(port)"]
+            let command = inNamespace(namespace, connect)
+            return (try? output(command[0], Array(command.dropFirst()))) != nil
+        }
         return registry
+    }
+
+    private static func inNamespace(_ name: String?, _ command: [String]) -> [String] {
+        name.map { ["/usr/bin/nsenter", "--net=/run/netns/\($0)"] + command } ?? command
     }
 
     /// Whether the registry can ask for a password on this machine.
@@ -82,11 +96,11 @@ package final class DockerRegistry: Sendable {
         try? FileManager.default.removeItem(atPath: directory)
     }
 
-    private func waitUntilReady(port: UInt16) async throws {
+    private func waitUntilReady(_ isReady: () -> Bool) async throws {
         let deadline = ContinuousClock.now + Self.startTimeout
         while ContinuousClock.now < deadline {
             guard process.isRunning else { throw Failure(description: "docker-registry ended at once") }
-            if Self.accepts(port: port) { return }
+            if isReady() { return }
             try await Task.sleep(for: .milliseconds(20))
         }
         stop()

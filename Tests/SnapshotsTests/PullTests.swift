@@ -179,6 +179,46 @@ internal import Transfer
         #expect(refused.value.load(ordering: .relaxed) > 10)
     }
 
+    @Test func `a part of a layer comes alone, and is what the whole has there`() async throws {
+        let (holder, puller) = (try TestStore(), try TestStore())
+        let chain = try holder.layer(
+            """
+            mkdir -p a/b/wanted a/other; head -c 3000000 /dev/urandom > a/b/wanted/x; cp a/b/wanted/x a/0; echo y > a/b/wanted/y
+            head -c 5000000 /dev/urandom > a/other/big; head -c 200000 /dev/urandom > 0; ln 0 a/b/wanted/link
+            ln -s ../a/b way; ln -s /way/wanted way2; setfattr -n user.k -v v a/b; touch -d @1000000000 a/b
+            """)
+        let whole = try holder.snapshots.manifest(of: chain.layers[0].id)
+        let tree = try holder.snapshots.tree(of: chain)
+        let footprint = try #require(try tree.footprint(of: [ContentSelector(path: "/way2", followsSymlinks: true)]))
+        let part = try LayerPart(of: whole, footprint)
+        #expect(!puller.snapshots.contains(part.manifest.id))
+        let tally = PullTally()
+        let holders = [memoryHolder(1, whole.id, holder.snapshots)]
+        let asked = try await puller.snapshots.pullManifest(of: whole.id, from: holders)
+        #expect(asked == whole)
+        try await puller.snapshots.pullPart(part, from: holders, observer: tally.observer)
+        #expect(tally.values.content == 3_200_002, "\(tally.values)")
+        #expect(part.leftOutBytes == 8_000_000)
+        #expect(!puller.snapshots.contains(whole.id) && puller.snapshots.contains(part.manifest.id))
+        #expect(try puller.snapshots.verify(part.manifest.id).isEmpty)
+        let partChain = LayerChain([try puller.snapshots.descriptor(of: part.manifest.id)])
+        let listing = "find . -printf '%P %y %m %U %G %T@ %l\\n' | sort; sha256sum x y link"
+        let (left, right) = (try holder.snapshots.view(of: chain), try puller.snapshots.view(of: partChain))
+        expectSame(
+            output("cd \(left.path)/a/b/wanted && \(listing)"), output("cd \(right.path)/a/b/wanted && \(listing)"))
+        #expect(output("cd \(right.path) && find . | sort | xargs") == "\(Self.partPaths)\n")
+        left.release()
+        right.release()
+        // The whole, afterwards, does without what is here.
+        let rest = PullTally()
+        try await puller.snapshots.pullLayer(whole.id, from: holders, observer: rest.observer)
+        expectSame(try puller.dump(chain), try holder.dump(chain))
+        #expect(rest.values.content == 5_000_000 && rest.values.deduplicated == 3_200_002, "\(rest.values)")
+    }
+
+    private static let partPaths =
+        ". ./0 ./a ./a/b ./a/b/wanted ./a/b/wanted/link ./a/b/wanted/x ./a/b/wanted/y ./way ./way2"
+
     @Test func `a manifest of 10 GB and a zstd bomb are refused`() async throws {
         let puller = try TestStore()
         for bad in [

@@ -15,6 +15,7 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
         let builds = await cluster.builds()
         let counters = await cluster.counters()
         let gossip = await cluster.gossip()
+        let links = await cluster.links()
         return .with { response in
             response.gossip = Self.message(gossip)
             response.members = members.map(Self.message)
@@ -25,9 +26,14 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
                 $0.layerBytesServed = counters.layerBytesServed
                 $0.layerBytesDeduplicated = counters.layerBytesDeduplicated
                 $0.layerBytesResumed = counters.layerBytesResumed
+                $0.registryBytesPulled = counters.registryBytesPulled
+                $0.layerBytesLeftOut = counters.layerBytesLeftOut
+                $0.layerBytesPrefetched = counters.layerBytesPrefetched
+                $0.links = links.counters
                 $0.bloomHits = counters.bloomHits
                 $0.bloomHitsDenied = counters.bloomHitsDenied
             }
+            response.links = links.links.map(Self.message)
         }
     }
 
@@ -45,8 +51,12 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
             response.ref = report.reference
             response.home = report.home
             response.vertices = report.vertices.map(Self.message)
-            let pulled = report.vertices.reduce(report.exportPulledBytes) { $0 &+ $1.bytesPulled }
-            response.bytesPulled = UInt64(clamping: pulled)
+            let moved = report.vertices.reduce(report.exportMoved) { $0 + $1.moved }
+            response.bytesPulled = UInt64(clamping: moved.pulled)
+            response.bytesDeduplicated = UInt64(clamping: moved.deduplicated)
+            response.bytesResumed = UInt64(clamping: moved.resumed)
+            response.bytesLeftOut = UInt64(clamping: moved.leftOut)
+            response.registryBytes = UInt64(clamping: moved.registry)
             response.executed = UInt32(clamping: report.vertices.count { $0.outcome == .executed })
             response.cached = UInt32(
                 clamping: report.vertices.count { $0.outcome == .cachedLocal || $0.outcome == .cachedPeer })
@@ -107,6 +117,19 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
         }
     }
 
+    private static func message(_ link: LinksView.Link) -> Peerbuild_V1_PeerLink {
+        .with {
+            $0.peer = link.peer
+            $0.address = link.address
+            $0.dialed = link.isDialer
+            $0.cipher = link.cipher
+            $0.ageSeconds = link.ageSeconds
+            $0.openStreams = UInt32(clamping: link.openStreams)
+            $0.bytesOut = link.bytesOut
+            $0.bytesIn = link.bytesIn
+        }
+    }
+
     private static func message(_ key: KeyView) -> Peerbuild_V1_Key {
         .with {
             $0.fingerprint = key.fingerprint
@@ -158,7 +181,11 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
             $0.node = vertex.node
             $0.outcome = vertex.outcome.rawValue
             $0.seconds = vertex.seconds
-            $0.bytesPulled = UInt64(clamping: vertex.bytesPulled)
+            $0.bytesPulled = UInt64(clamping: vertex.moved.pulled)
+            $0.bytesDeduplicated = UInt64(clamping: vertex.moved.deduplicated)
+            $0.bytesResumed = UInt64(clamping: vertex.moved.resumed)
+            $0.bytesLeftOut = UInt64(clamping: vertex.moved.leftOut)
+            $0.registryBytes = UInt64(clamping: vertex.moved.registry)
             $0.attempts = UInt32(clamping: vertex.attempts)
             $0.candidates = vertex.candidates.map { candidate in
                 .with {

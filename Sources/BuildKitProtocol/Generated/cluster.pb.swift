@@ -243,44 +243,96 @@ package nonisolated struct Peerbuild_V1_Counters: Sendable {
 
   package var layerBytesResumed: UInt64 = 0
 
+  /// Bytes of content that registries gave.
+  package var registryBytesPulled: UInt64 = 0
+
+  /// Bytes of pulled layers that no step here reads, and that stayed where they were.
+  package var layerBytesLeftOut: UInt64 = 0
+
+  /// Of the pulled bytes: those that came before a step waited for them.
+  package var layerBytesPrefetched: UInt64 = 0
+
+  /// Of the peer links; dots in the names are levels of `status --format json`.
+  package var links: Dictionary<String,UInt64> = [:]
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 }
 
-package nonisolated struct Peerbuild_V1_StatusResponse: Sendable {
+/// One link to a peer, since it was made.
+package nonisolated struct Peerbuild_V1_PeerLink: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var members: [Peerbuild_V1_Member] = []
+  /// Name of the peer.
+  package var peer: String = String()
 
-  package var builds: [Peerbuild_V1_RunningBuild] = []
+  /// host:port.
+  package var address: String = String()
+
+  package var dialed: Bool = false
+
+  package var cipher: String = String()
+
+  package var ageSeconds: Double = 0
+
+  package var openStreams: UInt32 = 0
+
+  /// Bytes of sealed records.
+  package var bytesOut: UInt64 = 0
+
+  package var bytesIn: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Peerbuild_V1_StatusResponse: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var members: [Peerbuild_V1_Member] {
+    get {_storage._members}
+    set {_uniqueStorage()._members = newValue}
+  }
+
+  package var builds: [Peerbuild_V1_RunningBuild] {
+    get {_storage._builds}
+    set {_uniqueStorage()._builds = newValue}
+  }
 
   package var counters: Peerbuild_V1_Counters {
-    get {_counters ?? Peerbuild_V1_Counters()}
-    set {_counters = newValue}
+    get {_storage._counters ?? Peerbuild_V1_Counters()}
+    set {_uniqueStorage()._counters = newValue}
   }
   /// Returns true if `counters` has been explicitly set.
-  package var hasCounters: Bool {self._counters != nil}
+  package var hasCounters: Bool {_storage._counters != nil}
   /// Clears the value of `counters`. Subsequent reads from it will return its default value.
-  package mutating func clearCounters() {self._counters = nil}
+  package mutating func clearCounters() {_uniqueStorage()._counters = nil}
 
   package var gossip: Peerbuild_V1_Gossip {
-    get {_gossip ?? Peerbuild_V1_Gossip()}
-    set {_gossip = newValue}
+    get {_storage._gossip ?? Peerbuild_V1_Gossip()}
+    set {_uniqueStorage()._gossip = newValue}
   }
   /// Returns true if `gossip` has been explicitly set.
-  package var hasGossip: Bool {self._gossip != nil}
+  package var hasGossip: Bool {_storage._gossip != nil}
   /// Clears the value of `gossip`. Subsequent reads from it will return its default value.
-  package mutating func clearGossip() {self._gossip = nil}
+  package mutating func clearGossip() {_uniqueStorage()._gossip = nil}
+
+  package var links: [Peerbuild_V1_PeerLink] {
+    get {_storage._links}
+    set {_uniqueStorage()._links = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _counters: Peerbuild_V1_Counters? = nil
-  fileprivate var _gossip: Peerbuild_V1_Gossip? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Peerbuild_V1_KeysRequest: Sendable {
@@ -410,6 +462,17 @@ package nonisolated struct Peerbuild_V1_VertexReport: Sendable {
 
   package var attempts: UInt32 = 0
 
+  /// What did not have to be pulled: other layers of the node had it; an earlier pull, cut off, had brought it; the step
+  /// does not read it.
+  package var bytesDeduplicated: UInt64 = 0
+
+  package var bytesResumed: UInt64 = 0
+
+  package var bytesLeftOut: UInt64 = 0
+
+  /// From registries.
+  package var registryBytes: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -431,6 +494,15 @@ package nonisolated struct Peerbuild_V1_ExplainResponse: Sendable {
   package var executed: UInt32 = 0
 
   package var cached: UInt32 = 0
+
+  /// Sums as of the vertices, with those of the export.
+  package var bytesDeduplicated: UInt64 = 0
+
+  package var bytesResumed: UInt64 = 0
+
+  package var bytesLeftOut: UInt64 = 0
+
+  package var registryBytes: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -875,7 +947,7 @@ nonisolated extension Peerbuild_V1_RunningBuild: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Counters"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}vertices_executed\0\u{3}layer_bytes_pulled\0\u{3}layer_bytes_served\0\u{3}bloom_hits\0\u{3}bloom_hits_denied\0\u{4}\u{f}layer_bytes_deduplicated\0\u{3}layer_bytes_resumed\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}vertices_executed\0\u{3}layer_bytes_pulled\0\u{3}layer_bytes_served\0\u{3}bloom_hits\0\u{3}bloom_hits_denied\0\u{4}\u{f}layer_bytes_deduplicated\0\u{3}layer_bytes_resumed\0\u{4}'registry_bytes_pulled\0\u{3}layer_bytes_left_out\0\u{3}layer_bytes_prefetched\0\u{1}links\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -890,6 +962,10 @@ nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobu
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.bloomHitsDenied) }()
       case 20: try { try decoder.decodeSingularUInt64Field(value: &self.layerBytesDeduplicated) }()
       case 21: try { try decoder.decodeSingularUInt64Field(value: &self.layerBytesResumed) }()
+      case 60: try { try decoder.decodeSingularUInt64Field(value: &self.registryBytesPulled) }()
+      case 61: try { try decoder.decodeSingularUInt64Field(value: &self.layerBytesLeftOut) }()
+      case 62: try { try decoder.decodeSingularUInt64Field(value: &self.layerBytesPrefetched) }()
+      case 63: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.links) }()
       default: break
       }
     }
@@ -917,6 +993,18 @@ nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobu
     if self.layerBytesResumed != 0 {
       try visitor.visitSingularUInt64Field(value: self.layerBytesResumed, fieldNumber: 21)
     }
+    if self.registryBytesPulled != 0 {
+      try visitor.visitSingularUInt64Field(value: self.registryBytesPulled, fieldNumber: 60)
+    }
+    if self.layerBytesLeftOut != 0 {
+      try visitor.visitSingularUInt64Field(value: self.layerBytesLeftOut, fieldNumber: 61)
+    }
+    if self.layerBytesPrefetched != 0 {
+      try visitor.visitSingularUInt64Field(value: self.layerBytesPrefetched, fieldNumber: 62)
+    }
+    if !self.links.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.links, fieldNumber: 63)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -928,14 +1016,18 @@ nonisolated extension Peerbuild_V1_Counters: SwiftProtobuf.Message, SwiftProtobu
     if lhs.bloomHitsDenied != rhs.bloomHitsDenied {return false}
     if lhs.layerBytesDeduplicated != rhs.layerBytesDeduplicated {return false}
     if lhs.layerBytesResumed != rhs.layerBytesResumed {return false}
+    if lhs.registryBytesPulled != rhs.registryBytesPulled {return false}
+    if lhs.layerBytesLeftOut != rhs.layerBytesLeftOut {return false}
+    if lhs.layerBytesPrefetched != rhs.layerBytesPrefetched {return false}
+    if lhs.links != rhs.links {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
-nonisolated extension Peerbuild_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{1}builds\0\u{1}counters\0\u{1}gossip\0")
+nonisolated extension Peerbuild_V1_PeerLink: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PeerLink"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0\u{1}address\0\u{1}dialed\0\u{1}cipher\0\u{3}age_seconds\0\u{3}open_streams\0\u{3}bytes_out\0\u{3}bytes_in\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -943,40 +1035,154 @@ nonisolated extension Peerbuild_V1_StatusResponse: SwiftProtobuf.Message, SwiftP
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
-      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.builds) }()
-      case 3: try { try decoder.decodeSingularMessageField(value: &self._counters) }()
-      case 4: try { try decoder.decodeSingularMessageField(value: &self._gossip) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.peer) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.dialed) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.cipher) }()
+      case 5: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.openStreams) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.bytesOut) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.bytesIn) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.members.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.members, fieldNumber: 1)
+    if !self.peer.isEmpty {
+      try visitor.visitSingularStringField(value: self.peer, fieldNumber: 1)
     }
-    if !self.builds.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.builds, fieldNumber: 2)
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 2)
     }
-    try { if let v = self._counters {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
-    } }()
-    try { if let v = self._gossip {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
-    } }()
+    if self.dialed != false {
+      try visitor.visitSingularBoolField(value: self.dialed, fieldNumber: 3)
+    }
+    if !self.cipher.isEmpty {
+      try visitor.visitSingularStringField(value: self.cipher, fieldNumber: 4)
+    }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 5)
+    }
+    if self.openStreams != 0 {
+      try visitor.visitSingularUInt32Field(value: self.openStreams, fieldNumber: 6)
+    }
+    if self.bytesOut != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesOut, fieldNumber: 7)
+    }
+    if self.bytesIn != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesIn, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_V1_PeerLink, rhs: Peerbuild_V1_PeerLink) -> Bool {
+    if lhs.peer != rhs.peer {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.dialed != rhs.dialed {return false}
+    if lhs.cipher != rhs.cipher {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
+    if lhs.openStreams != rhs.openStreams {return false}
+    if lhs.bytesOut != rhs.bytesOut {return false}
+    if lhs.bytesIn != rhs.bytesIn {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{1}builds\0\u{1}counters\0\u{1}gossip\0\u{2}8links\0")
+
+  fileprivate class _StorageClass {
+    var _members: [Peerbuild_V1_Member] = []
+    var _builds: [Peerbuild_V1_RunningBuild] = []
+    var _counters: Peerbuild_V1_Counters? = nil
+    var _gossip: Peerbuild_V1_Gossip? = nil
+    var _links: [Peerbuild_V1_PeerLink] = []
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _members = source._members
+      _builds = source._builds
+      _counters = source._counters
+      _gossip = source._gossip
+      _links = source._links
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeRepeatedMessageField(value: &_storage._members) }()
+        case 2: try { try decoder.decodeRepeatedMessageField(value: &_storage._builds) }()
+        case 3: try { try decoder.decodeSingularMessageField(value: &_storage._counters) }()
+        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._gossip) }()
+        case 60: try { try decoder.decodeRepeatedMessageField(value: &_storage._links) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._members.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._members, fieldNumber: 1)
+      }
+      if !_storage._builds.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._builds, fieldNumber: 2)
+      }
+      try { if let v = _storage._counters {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+      } }()
+      try { if let v = _storage._gossip {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      } }()
+      if !_storage._links.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._links, fieldNumber: 60)
+      }
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Peerbuild_V1_StatusResponse, rhs: Peerbuild_V1_StatusResponse) -> Bool {
-    if lhs.members != rhs.members {return false}
-    if lhs.builds != rhs.builds {return false}
-    if lhs._counters != rhs._counters {return false}
-    if lhs._gossip != rhs._gossip {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._members != rhs_storage._members {return false}
+        if _storage._builds != rhs_storage._builds {return false}
+        if _storage._counters != rhs_storage._counters {return false}
+        if _storage._gossip != rhs_storage._gossip {return false}
+        if _storage._links != rhs_storage._links {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1128,7 +1334,7 @@ nonisolated extension Peerbuild_V1_Candidate: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".VertexReport"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}name\0\u{1}node\0\u{1}outcome\0\u{1}seconds\0\u{3}bytes_pulled\0\u{1}candidates\0\u{1}attempts\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}name\0\u{1}node\0\u{1}outcome\0\u{1}seconds\0\u{3}bytes_pulled\0\u{1}candidates\0\u{1}attempts\0\u{4}4bytes_deduplicated\0\u{3}bytes_resumed\0\u{3}bytes_left_out\0\u{3}registry_bytes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1144,6 +1350,10 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
       case 6: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPulled) }()
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.candidates) }()
       case 8: try { try decoder.decodeSingularUInt32Field(value: &self.attempts) }()
+      case 60: try { try decoder.decodeSingularUInt64Field(value: &self.bytesDeduplicated) }()
+      case 61: try { try decoder.decodeSingularUInt64Field(value: &self.bytesResumed) }()
+      case 62: try { try decoder.decodeSingularUInt64Field(value: &self.bytesLeftOut) }()
+      case 63: try { try decoder.decodeSingularUInt64Field(value: &self.registryBytes) }()
       default: break
       }
     }
@@ -1174,6 +1384,18 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
     if self.attempts != 0 {
       try visitor.visitSingularUInt32Field(value: self.attempts, fieldNumber: 8)
     }
+    if self.bytesDeduplicated != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesDeduplicated, fieldNumber: 60)
+    }
+    if self.bytesResumed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesResumed, fieldNumber: 61)
+    }
+    if self.bytesLeftOut != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesLeftOut, fieldNumber: 62)
+    }
+    if self.registryBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.registryBytes, fieldNumber: 63)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1186,6 +1408,10 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
     if lhs.bytesPulled != rhs.bytesPulled {return false}
     if lhs.candidates != rhs.candidates {return false}
     if lhs.attempts != rhs.attempts {return false}
+    if lhs.bytesDeduplicated != rhs.bytesDeduplicated {return false}
+    if lhs.bytesResumed != rhs.bytesResumed {return false}
+    if lhs.bytesLeftOut != rhs.bytesLeftOut {return false}
+    if lhs.registryBytes != rhs.registryBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1193,7 +1419,7 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ExplainResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ref\0\u{1}home\0\u{1}vertices\0\u{3}bytes_pulled\0\u{1}executed\0\u{1}cached\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ref\0\u{1}home\0\u{1}vertices\0\u{3}bytes_pulled\0\u{1}executed\0\u{1}cached\0\u{4}6bytes_deduplicated\0\u{3}bytes_resumed\0\u{3}bytes_left_out\0\u{3}registry_bytes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1207,6 +1433,10 @@ nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, Swift
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPulled) }()
       case 5: try { try decoder.decodeSingularUInt32Field(value: &self.executed) }()
       case 6: try { try decoder.decodeSingularUInt32Field(value: &self.cached) }()
+      case 60: try { try decoder.decodeSingularUInt64Field(value: &self.bytesDeduplicated) }()
+      case 61: try { try decoder.decodeSingularUInt64Field(value: &self.bytesResumed) }()
+      case 62: try { try decoder.decodeSingularUInt64Field(value: &self.bytesLeftOut) }()
+      case 63: try { try decoder.decodeSingularUInt64Field(value: &self.registryBytes) }()
       default: break
       }
     }
@@ -1231,6 +1461,18 @@ nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, Swift
     if self.cached != 0 {
       try visitor.visitSingularUInt32Field(value: self.cached, fieldNumber: 6)
     }
+    if self.bytesDeduplicated != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesDeduplicated, fieldNumber: 60)
+    }
+    if self.bytesResumed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesResumed, fieldNumber: 61)
+    }
+    if self.bytesLeftOut != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesLeftOut, fieldNumber: 62)
+    }
+    if self.registryBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.registryBytes, fieldNumber: 63)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1241,6 +1483,10 @@ nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, Swift
     if lhs.bytesPulled != rhs.bytesPulled {return false}
     if lhs.executed != rhs.executed {return false}
     if lhs.cached != rhs.cached {return false}
+    if lhs.bytesDeduplicated != rhs.bytesDeduplicated {return false}
+    if lhs.bytesResumed != rhs.bytesResumed {return false}
+    if lhs.bytesLeftOut != rhs.bytesLeftOut {return false}
+    if lhs.registryBytes != rhs.registryBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

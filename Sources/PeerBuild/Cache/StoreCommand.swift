@@ -5,7 +5,7 @@ internal import PeerRuntime
 /// `peerbuild store`.
 struct StoreCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "store", abstract: "Looks after the layers of a node that is not running.",
+        commandName: "store", abstract: "Looks after the layers of a node.",
         subcommands: [VerifyCommand.self])
 
     /// `peerbuild store verify`.
@@ -13,7 +13,7 @@ struct StoreCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "verify", abstract: "Hashes every layer again and names what is damaged.",
             discussion: """
-                Ends with 1 when something is. With --repair damaged layers are taken out of use; the node fetches what is \
+                Ends with 1 when something is. The node may run meanwhile, except with --repair: damaged layers are taken out of use; the node fetches what is \
                 bad from a peer when it needs the layer, and keeps what is good.
                 """)
 
@@ -21,7 +21,7 @@ struct StoreCommand: AsyncParsableCommand {
         @Flag(help: "Takes damaged layers out of use.") var repair = false
 
         func run() async throws {
-            let store = try StoreVerification(root: root)
+            let store = try StoreVerification(root: root, settingAside: repair)
             var count = 0
             var damaged = 0
             for layer in try store.layers() {

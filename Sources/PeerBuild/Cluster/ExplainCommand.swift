@@ -32,10 +32,17 @@ struct ExplainCommand: AsyncParsableCommand {
         let executed = response.vertices.filter { $0.outcome == "executed" }
         let attempts = executed.reduce(0) { $0 + Int($1.attempts) }
         let amplification = executed.isEmpty ? 1 : Double(attempts) / Double(executed.count)
+        let kinds = [
+            ("shared", response.bytesDeduplicated), ("resumed", response.bytesResumed),
+            ("left out", response.bytesLeftOut),
+        ].map { "\($0.0) \(TextTable.bytes(Int64(clamping: $0.1)))" }.joined(separator: ", ")
+        let saved = Int64(clamping: response.bytesDeduplicated &+ response.bytesResumed &+ response.bytesLeftOut)
         return """
             build \(response.ref), home \(response.home)
             executed \(response.executed), cached \(response.cached), \
             moved \(TextTable.bytes(Int64(clamping: response.bytesPulled))), \
+            saved \(TextTable.bytes(saved)) (\(kinds)), \
+            registries \(TextTable.bytes(Int64(clamping: response.registryBytes))), \
             amplification \(String(format: "%.2f", amplification))
 
             """

@@ -46,7 +46,8 @@ struct GossipStatus: Codable, Hashable {
         warnings = message.warnings
     }
 
-    private static func put(_ count: UInt64, at path: ArraySlice<Substring>, into level: inout [String: Node]) {
+    /// Adds a counter whose name's dots are levels.
+    static func put(_ count: UInt64, at path: ArraySlice<Substring>, into level: inout [String: Node]) {
         guard let first = path.first.map(String.init) else { return }
         guard path.count > 1 else {
             level[first] = .count(count)

@@ -37,6 +37,7 @@ struct StatusReport: Codable, Hashable {
     var builds: [Build]
     var counters = Counters()
     var gossip = GossipStatus()
+    var links: [Link] = []
 
     struct Member: Codable, Hashable {
         var name: String
@@ -93,8 +94,26 @@ struct StatusReport: Codable, Hashable {
         var layerBytesServed: UInt64 = 0
         var layerBytesDeduplicated: UInt64 = 0
         var layerBytesResumed: UInt64 = 0
+        var layerBytesLeftOut: UInt64 = 0
+        var layerBytesPrefetched: UInt64 = 0
+        var registryBytesPulled: UInt64 = 0
         var bloomHits: UInt64 = 0
         var bloomHitsDenied: UInt64 = 0
+        /// Of the links to peers, by level.
+        var links: [String: GossipStatus.Node] = [:]
+    }
+
+    /// A link to a peer, since it was made.
+    struct Link: Codable, Hashable {
+        var peer: String
+        var address: String
+        var dialed: Bool
+        var cipher: String
+        var ageSeconds: Double
+        var openStreams: UInt32
+        /// Of sealed records.
+        var bytesOut: UInt64
+        var bytesIn: UInt64
     }
 
     init(members: [Member], builds: [Build]) {
@@ -116,13 +135,14 @@ struct StatusReport: Codable, Hashable {
                 ref: $0.ref, home: $0.home, vertices: $0.vertices, completed: $0.completed, cached: $0.cached,
                 running: $0.running, started: $0.started)
         }
-        let totals = response.counters
-        counters = Counters(
-            verticesExecuted: totals.verticesExecuted, layerBytesPulled: totals.layerBytesPulled,
-            layerBytesServed: totals.layerBytesServed, layerBytesDeduplicated: totals.layerBytesDeduplicated,
-            layerBytesResumed: totals.layerBytesResumed, bloomHits: totals.bloomHits,
-            bloomHitsDenied: totals.bloomHitsDenied)
+        counters = Counters(response.counters)
         gossip = GossipStatus(response.gossip)
+        links = response.links.map {
+            Link(
+                peer: $0.peer, address: $0.address, dialed: $0.dialed, cipher: $0.cipher,
+                ageSeconds: ($0.ageSeconds * 1_000).rounded() / 1_000, openStreams: $0.openStreams,
+                bytesOut: $0.bytesOut, bytesIn: $0.bytesIn)
+        }
     }
 
     /// One line.
@@ -147,6 +167,7 @@ struct StatusReport: Codable, Hashable {
         var text = TextTable.format(
             ["NAME", "ADDRESS", "STATE", "AGE", "RUNNING", "QUEUED", "KEYS", "CACHE", "PLATFORMS", "LABELS"], memberRows
         )
+        if let moved = counters.moved { text += "\n\n" + moved }
         for warning in gossip.warnings { text += "\n\nwarning: \(warning)" }
         guard !builds.isEmpty else { return text }
         let buildRows = builds.map { build in
@@ -157,5 +178,34 @@ struct StatusReport: Codable, Hashable {
         }
         text += "\n\n" + TextTable.format(["BUILD", "HOME", "DONE", "CACHED", "RUNNING", "STARTED"], buildRows)
         return text
+    }
+}
+
+extension StatusReport.Counters {
+    init(_ message: Peerbuild_V1_Counters) {
+        verticesExecuted = message.verticesExecuted
+        layerBytesPulled = message.layerBytesPulled
+        layerBytesServed = message.layerBytesServed
+        layerBytesDeduplicated = message.layerBytesDeduplicated
+        layerBytesResumed = message.layerBytesResumed
+        layerBytesLeftOut = message.layerBytesLeftOut
+        layerBytesPrefetched = message.layerBytesPrefetched
+        registryBytesPulled = message.registryBytesPulled
+        bloomHits = message.bloomHits
+        bloomHitsDenied = message.bloomHitsDenied
+        for (name, count) in message.links {
+            GossipStatus.put(count, at: name.split(separator: ".")[...], into: &links)
+        }
+    }
+
+    /// What the answering node has moved and what it did not have to, in a line; nil before anything has.
+    var moved: String? {
+        let parts = [
+            ("pulled", layerBytesPulled), ("served", layerBytesServed), ("from registries", registryBytesPulled),
+            ("saved by sharing", layerBytesDeduplicated), ("by resuming", layerBytesResumed),
+            ("by leaving out", layerBytesLeftOut),
+        ]
+        guard parts.contains(where: { $0.1 > 0 }) else { return nil }
+        return "moved: " + parts.map { "\($0.0) \(TextTable.bytes(Int64(clamping: $0.1)))" }.joined(separator: ", ")
     }
 }

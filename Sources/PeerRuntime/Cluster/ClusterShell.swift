@@ -220,10 +220,12 @@ actor ClusterShell: PeerDialer {
         view.withLock { members in members.values.filter { $0.isUp && $0.id != selfID } }.sorted { $0.id < $1.id }
     }
 
-    nonisolated func open(_ service: PeerService, to peer: PeerID) async throws -> any PeerStream {
+    nonisolated func open(
+        _ service: PeerService, to peer: PeerID, priority: StreamPriority
+    ) async throws -> any PeerStream {
         guard let member = view.withLock({ $0[peer] }), member.isUp else { throw PeerCallError.unknownPeer(peer) }
         return try await links.open(
-            service.rawValue, to: member.address, expecting: peer, priority: service.priority)
+            service.rawValue, to: member.address, expecting: peer, priority: priority)
     }
 
     nonisolated func name(of peer: PeerID) -> String {

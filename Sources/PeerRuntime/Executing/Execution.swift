@@ -18,6 +18,8 @@ struct Execution: Sendable {
     var session: (any SessionServices)?
     var ignoresCache: Bool
     var priority: Slots.Priority
+    /// What later vertices of the segment read and that exists already: it may come while this one runs.
+    var prefetch: [TreeReading] = []
 
     /// What goes on, as it happens.
     struct Observer: Sendable {
@@ -29,7 +31,7 @@ struct Execution: Sendable {
 
     enum Outcome: Sendable {
         /// `merged`: somebody else had run it meanwhile; nothing ran here.
-        case finished(FoundRecord, merged: Bool, pulledBytes: Int64, seconds: Double)
+        case finished(FoundRecord, merged: Bool, moved: MovedBytes, seconds: Double)
         case failed(VertexFailure)
         case inputLost(Int)
     }

@@ -12,6 +12,8 @@ struct ExecutionService: Sendable {
     /// Log pieces and progress that may wait for a slow home node before the step's output waits too.
     static let eventsMax = 4_096
     private static let inputsMax = 4_096
+    /// Trees that may come early for one step.
+    static let prefetchMax = 64
 
     let executor: Executor
     let dialer: any PeerDialer
@@ -79,16 +81,17 @@ struct ExecutionService: Sendable {
             aliases: try request.aliases.map { CacheKey(try PeerMessage.digest($0)) },
             inputs: try request.inputs.map(PeerMessage.input), entitlements: Set(request.entitlements),
             session: session,
-            ignoresCache: request.ignoresCache, priority: .peer)
+            ignoresCache: request.ignoresCache, priority: .peer,
+            prefetch: try request.prefetch.prefix(prefetchMax).map(PeerMessage.prefetch))
     }
 
     private static func event(_ outcome: Execution.Outcome) -> Peerbuild_Peer_V1_ExecuteEvent {
         .with {
             switch outcome {
-            case .finished(let record, let merged, let pulledBytes, let seconds):
+            case .finished(let record, let merged, let moved, let seconds):
                 $0.finished.record = PeerMessage.record(record)
                 $0.finished.merged = merged
-                $0.finished.pulledBytes = pulledBytes
+                PeerMessage.set(moved, in: &$0.finished)
                 $0.finished.seconds = seconds
             case .failed(let failure): $0.failed = PeerMessage.failure(failure)
             case .inputLost(let index): $0.inputLost = UInt32(index)

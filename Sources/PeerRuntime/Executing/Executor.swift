@@ -18,6 +18,7 @@ struct Executor: Sendable {
     let records: RecordIndex
     let claims: Claims
     let fetcher: LayerFetcher
+    let prefetcher: Prefetcher
     let slots: Slots
     let dialer: any PeerDialer
     let counters: RuntimeCounters
@@ -29,14 +30,14 @@ struct Executor: Sendable {
         var rejected: PeerID?
         for _ in 0..<Self.rejectionsMax {
             if let record = records.local(execution.key) {
-                return .finished(record, merged: true, pulledBytes: 0, seconds: 0)
+                return .finished(record, merged: true, moved: MovedBytes(), seconds: 0)
             }
             switch try await claims.acquire(execution.key, rejecting: rejected) {
             case .granted(let claim): return try await runClaimed(execution, claim, observer)
             case .outcome(.failed(let failure)): return .failed(failure)
             case .outcome(.record(let record)):
                 if let confirmed = await confirm(record, key: execution.key) {
-                    return .finished(confirmed, merged: true, pulledBytes: 0, seconds: 0)
+                    return .finished(confirmed, merged: true, moved: MovedBytes(), seconds: 0)
                 }
                 rejected = record.result.holders.first
             }
@@ -63,7 +64,7 @@ struct Executor: Sendable {
             // Between the look-up of the home node and this grant somebody may have finished it here.
             if let record = records.local(execution.key) {
                 await claim.finish(.record(record))
-                return .finished(record, merged: true, pulledBytes: 0, seconds: 0)
+                return .finished(record, merged: true, moved: MovedBytes(), seconds: 0)
             }
             let outcome = try await run(execution, claim: claim, observer)
             switch outcome {
@@ -82,20 +83,36 @@ struct Executor: Sendable {
     private func run(
         _ execution: Execution, claim: Claim?, _ observer: Execution.Observer
     ) async throws -> Execution.Outcome {
-        var pulled: Int64 = 0
+        let tally = TransferTally()
+        return try await TransferTally.$current.withValue(tally) {
+            try await run(execution, observer, tally)
+        }
+    }
+
+    private func run(
+        _ execution: Execution, _ observer: Execution.Observer, _ tally: TransferTally
+    ) async throws -> Execution.Outcome {
+        let held = HeldLayers(fetcher.snapshots)
+        defer { held.release() }
+        var execution = execution
+        let reads = InputDependency.reads(of: execution.operation, inputs: execution.inputs.count)
         for (index, input) in execution.inputs.enumerated() {
             do {
-                pulled += try await fetcher.fetch(input.chain, from: input.holders)
+                let reading = TreeReading(tree: input, selections: reads[index])
+                await prefetcher.giveWay(to: input.chain.layers.map(\.id))
+                execution.inputs[index].chain = try await fetcher.hold(reading, in: held)
             } catch let error as LayersUnavailable {
                 logger.warning("an input is lost", metadata: ["step": "\(execution.name)", "error": "\(error)"])
                 return .inputLost(index)
             }
         }
+        prefetcher.add(execution.prefetch)
+        let ready = execution
         do {
-            let (outputs, seconds) = try await inSlot(execution) {
+            let (outputs, seconds) = try await inSlot(ready) {
                 observer.started()
                 let start = clock.now
-                let outputs = try await operations.run(execution, observer)
+                let outputs = try await operations.run(ready, observer)
                 return (outputs, (clock.now - start).inSeconds)
             }
             counters.add(\.verticesExecuted, 1)
@@ -103,7 +120,7 @@ struct Executor: Sendable {
                 canonicalKey: execution.key, result: VertexResult(outputs: outputs, holders: [dialer.selfID]))
             try await records.add(
                 record, key: execution.key, aliases: execution.aliases, cost: seconds, name: execution.name)
-            return .finished(record, merged: false, pulledBytes: pulled, seconds: seconds)
+            return .finished(record, merged: false, moved: tally.value, seconds: seconds)
         } catch let error as CancellationError {
             throw error
         } catch {

@@ -32,8 +32,9 @@ struct ImagePush: Sendable {
     func run(
         _ request: Request, progress: @escaping OperationContext.Progress
     ) async throws -> (response: [String: String], pulledBytes: Int64) {
-        var pulled: Int64 = 0
-        for item in request.items { pulled += try await fetcher.fetch(item.tree.chain, from: item.tree.holders) }
+        let ((), moved) = try await TransferTally.counting {
+            for item in request.items { try await self.fetcher.fetch(item.tree.chain, from: item.tree.holders) }
+        }
         let items = request.items.map {
             ExportInput.Item(platform: $0.platform, chain: $0.tree.chain, config: $0.config, baseConfig: $0.baseConfig)
         }
@@ -43,6 +44,6 @@ struct ImagePush: Sendable {
             blobFetcher: { try await fetcher.fetchBlob($0) }, progress: progress)
         let response = try await exporter.exportImage(
             ExportInput(items: items, metadata: request.metadata, attributes: request.attributes))
-        return (response, pulled)
+        return (response, moved.pulled)
     }
 }

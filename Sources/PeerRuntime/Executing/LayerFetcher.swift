@@ -7,6 +7,7 @@ internal import OCI
 internal import Snapshots
 internal import SwiftProtobuf
 internal import Synchronization
+internal import Transfer
 
 /// Layers that cannot be had: nobody who is known to hold them answers with the right bytes.
 struct LayersUnavailable: Error, CustomStringConvertible {
@@ -26,40 +27,65 @@ struct LayerFetcher: Sendable {
     let counters: RuntimeCounters
     let logger: Logger
     let standing = HolderStanding()
+    /// Whose turn it is on the links.
+    var priority = StreamPriority.pull
 
-    /// Makes all layers of `chain` local; returns the bytes that crossed the network for it.
+    /// Makes all layers of `chain` local; returns whether one of them was not.
     @discardableResult
-    func fetch(_ chain: LayerChain, from holders: [PeerID]) async throws -> Int64 {
-        var bytes: Int64 = 0
+    func fetch(_ chain: LayerChain, from holders: [PeerID]) async throws -> Bool {
+        var isNew = false
         for layer in chain.layers where !snapshots.contains(layer.id) {
-            bytes += try await fetch(layer, from: holders)
+            try await fetch(layer, from: holders)
+            isNew = true
         }
-        return bytes
+        return isNew
     }
 
-    private func fetch(_ layer: LayerDescriptor, from holders: [PeerID]) async throws -> Int64 {
+    private func fetch(_ layer: LayerDescriptor, from holders: [PeerID]) async throws {
+        try await reporting(layer.id) {
+            try await snapshots.pullLayer(
+                layer.id, from: sources(of: layer.id, holders), observer: observer(of: layer.id))
+        }
+    }
+
+    /// What a layer holds, when it is not here.
+    func manifest(of layer: LayerDescriptor, from holders: [PeerID]) async throws -> LayerManifest {
+        try await reporting(layer.id) {
+            try await snapshots.pullManifest(
+                of: layer.id, from: sources(of: layer.id, holders), observer: observer(of: layer.id))
+        }
+    }
+
+    /// Makes a part of a layer local, under the part's own name.
+    func pull(_ part: LayerPart, from holders: [PeerID]) async throws {
+        try await reporting(part.whole) {
+            try await snapshots.pullPart(
+                part, from: sources(of: part.whole, holders), observer: observer(of: part.whole))
+        }
+    }
+
+    private func reporting<T>(_ layer: Digest, _ pull: () async throws -> T) async throws -> T {
+        do {
+            return try await pull()
+        } catch let error as PullFailure {
+            try Task.checkCancellation()
+            logger.debug("a layer could not be pulled", metadata: ["layer": "\(layer)", "error": "\(error)"])
+            throw LayersUnavailable(layer: layer, asked: error.asked)
+        }
+    }
+
+    private func sources(of layer: Digest, _ holders: [PeerID]) -> [LayerHolder] {
         let known = holders.filter { $0 != dialer.selfID && dialer.isLive($0) }
         // Nodes that are not known to hold it may do so all the same: a question costs one round trip.
         let others = dialer.livePeers.map(\.id).filter { !known.contains($0) }
-        let pulled = ByteCount()
-        do {
-            try await snapshots.pullLayer(
-                layer.id,
-                from: standing.sorted(known).map { holder(of: layer.id, $0, isKnown: true) }
-                    + standing.sorted(others).map { holder(of: layer.id, $0, isKnown: false) },
-                observer: observer(of: layer.id, pulled))
-        } catch let error as PullFailure {
-            try Task.checkCancellation()
-            logger.debug("a layer could not be pulled", metadata: ["layer": "\(layer.id)", "error": "\(error)"])
-            throw LayersUnavailable(layer: layer.id, asked: error.asked)
-        }
-        return pulled.value
+        return standing.sorted(known).map { holder(of: layer, $0, isKnown: true) }
+            + standing.sorted(others).map { holder(of: layer, $0, isKnown: false) }
     }
 
     private func holder(of layer: Digest, _ peer: PeerID, isKnown: Bool) -> LayerHolder {
-        let dialer = dialer
+        let (dialer, priority) = (dialer, priority)
         return LayerHolder(id: peer.rawValue, isKnown: isKnown) {
-            let stream = try await dialer.open(.layer, to: peer)
+            let stream = try await dialer.open(.layer, to: peer, priority: priority)
             do {
                 try await stream.send(Peerbuild_Peer_V1_PullRequest.with { $0.digest = Data(layer.bytes) })
             } catch {
@@ -70,15 +96,23 @@ struct LayerFetcher: Sendable {
         }
     }
 
-    private func observer(of layer: Digest, _ pulled: ByteCount) -> PullObserver {
+    private func observer(of layer: Digest) -> PullObserver {
         let (counters, dialer, logger, standing) = (counters, dialer, logger, standing)
+        let (tally, isEarly) = (TransferTally.current, priority == .prefetch)
         var observer = PullObserver()
         observer.received = { content, _ in
-            pulled.add(content)
+            tally?.add(\.pulled, content)
             counters.add(\.layerBytesPulled, UInt64(content))
+            if isEarly { counters.add(\.layerBytesPrefetched, UInt64(content)) }
         }
-        observer.deduplicated = { counters.add(\.layerBytesDeduplicated, UInt64($0)) }
-        observer.resumed = { counters.add(\.layerBytesResumed, UInt64($0)) }
+        observer.deduplicated = { bytes in
+            tally?.add(\.deduplicated, bytes)
+            counters.add(\.layerBytesDeduplicated, UInt64(bytes))
+        }
+        observer.resumed = { bytes in
+            tally?.add(\.resumed, bytes)
+            counters.add(\.layerBytesResumed, UInt64(bytes))
+        }
         observer.lied = { peer in
             standing.demote(PeerID(rawValue: peer))
             logger.warning(
@@ -111,6 +145,7 @@ struct LayerFetcher: Sendable {
                     stream.reset()
                 }
                 counters.add(\.layerBytesPulled, UInt64(max(0, pulled.value)))
+                TransferTally.current?.add(\.pulled, pulled.value)
                 return true
             } catch is CancellationError {
                 throw CancellationError()

@@ -66,6 +66,13 @@ final class RecordIndex: Sendable {
         return (record, UInt64(clamping: layers.reduce(0) { $0 + $1.bytes }))
     }
 
+    /// Keeps layers here for the lifetime of a lease; returns those that are here and stay.
+    func lease(layers: [Digest]) -> [Digest] {
+        layers.filter { layer in
+            snapshots.contains(layer) && leases.withLock { $0.grant([layer], at: Self.now) }
+        }
+    }
+
     /// Begins the collection of those layers on which no peer has a lease: their records are not found any more.
     func condemn(_ layers: [Digest]) -> [Digest] { leases.withLock { $0.condemn(layers, at: Self.now) } }
 
@@ -102,7 +109,12 @@ final class RecordIndex: Sendable {
         let candidates = answers.filter { $0.answer?.bytes != nil || $0.answer == nil }
             .sorted { ($0.answer?.load ?? .max, $0.peer) < ($1.answer?.load ?? .max, $1.peer) }
         for candidate in candidates {
-            if let record = await confirm(key, at: candidate.peer) { return record }
+            guard var record = await confirm(key, at: candidate.peer) else { continue }
+            // The others that have the key have promised their layers too: each gives a share of a pull. One that has
+            // another result of the key refuses, which costs a round trip.
+            record.result.holders += candidates.filter { $0.answer?.bytes != nil && $0.peer != candidate.peer }
+                .map(\.peer)
+            return record
         }
         return nil
     }

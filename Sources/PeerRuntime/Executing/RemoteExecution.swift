@@ -28,7 +28,7 @@ struct RemoteExecution: Sendable {
                 case .finished(let finished):
                     return .finished(
                         try PeerMessage.record(finished.record), merged: finished.merged,
-                        pulledBytes: finished.pulledBytes, seconds: finished.seconds)
+                        moved: PeerMessage.moved(finished), seconds: finished.seconds)
                 case .failed(let failure): return .failed(PeerMessage.failure(failure))
                 case .inputLost(let index): return .inputLost(Int(index))
                 case .busy, nil: throw PeerCallError.malformed("an answer of an unknown kind")
@@ -52,6 +52,7 @@ struct RemoteExecution: Sendable {
             if let resources = execution.resources { $0.resources = try resources.serializedBytes() }
             $0.ignoresCache = execution.ignoresCache
             $0.hasSession_p = execution.session != nil
+            $0.prefetch = execution.prefetch.prefix(ExecutionService.prefetchMax).map(PeerMessage.prefetch)
         }
     }
 }

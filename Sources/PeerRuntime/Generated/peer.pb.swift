@@ -333,9 +333,38 @@ package nonisolated struct Peerbuild_Peer_V1_ExecuteRequest: Sendable {
 
   package var hasSession_p: Bool = false
 
+  /// What later vertices of the segment read and that exists already.
+  package var prefetch: [Peerbuild_Peer_V1_Prefetch] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+}
+
+/// Service "prefetch", without an answer, and part of "execute": a tree, or the part of it that will be read, may come
+/// early.
+package nonisolated struct Peerbuild_Peer_V1_Prefetch: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var input: Peerbuild_Peer_V1_Input {
+    get {_input ?? Peerbuild_Peer_V1_Input()}
+    set {_input = newValue}
+  }
+  /// Returns true if `input` has been explicitly set.
+  package var hasInput: Bool {self._input != nil}
+  /// Clears the value of `input`. Subsequent reads from it will return its default value.
+  package mutating func clearInput() {self._input = nil}
+
+  /// None: all of it.
+  package var selections: [Peerbuild_Peer_V1_Selection] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _input: Peerbuild_Peer_V1_Input? = nil
 }
 
 package nonisolated struct Peerbuild_Peer_V1_ExecuteEvent: Sendable {
@@ -473,6 +502,14 @@ package nonisolated struct Peerbuild_Peer_V1_ExecuteEvent: Sendable {
 
     package var seconds: Double = 0
 
+    package var deduplicatedBytes: Int64 = 0
+
+    package var resumedBytes: Int64 = 0
+
+    package var leftOutBytes: Int64 = 0
+
+    package var registryBytes: Int64 = 0
+
     package var unknownFields = SwiftProtobuf.UnknownStorage()
 
     package init() {}
@@ -560,6 +597,27 @@ package nonisolated struct Peerbuild_Peer_V1_SessionReply: Sendable {
   package init() {}
 }
 
+/// Part of a tree.
+package nonisolated struct Peerbuild_Peer_V1_Selection: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var path: String = String()
+
+  package var wildcards: Bool = false
+
+  package var followsSymlinks: Bool = false
+
+  package var include: [String] = []
+
+  package var exclude: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 /// Service "content": the digest of what an op reads of a tree that the peer holds.
 package nonisolated struct Peerbuild_Peer_V1_ContentRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -575,29 +633,9 @@ package nonisolated struct Peerbuild_Peer_V1_ContentRequest: Sendable {
   /// Clears the value of `chain`. Subsequent reads from it will return its default value.
   package mutating func clearChain() {self._chain = nil}
 
-  package var selections: [Peerbuild_Peer_V1_ContentRequest.Selection] = []
+  package var selections: [Peerbuild_Peer_V1_Selection] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package nonisolated struct Selection: Sendable {
-    // SwiftProtobuf.Message conformance is added in an extension below. See the
-    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-    // methods supported on all messages.
-
-    package var path: String = String()
-
-    package var wildcards: Bool = false
-
-    package var followsSymlinks: Bool = false
-
-    package var include: [String] = []
-
-    package var exclude: [String] = []
-
-    package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-    package init() {}
-  }
 
   package init() {}
 
@@ -612,6 +650,32 @@ package nonisolated struct Peerbuild_Peer_V1_ContentResponse: Sendable {
   package var digest: Data = Data()
 
   package var error: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Service "lease": keep these layers a while, I am coming for them.
+package nonisolated struct Peerbuild_Peer_V1_LeaseRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var layers: [Data] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Peerbuild_Peer_V1_LeaseResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// How many of them are there and stay.
+  package var leased: UInt32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1333,7 +1397,7 @@ nonisolated extension Peerbuild_Peer_V1_Input: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Peerbuild_Peer_V1_ExecuteRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ExecuteRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}build\0\u{1}home\0\u{1}operation\0\u{1}name\0\u{1}key\0\u{1}aliases\0\u{1}inputs\0\u{1}entitlements\0\u{1}resources\0\u{3}ignores_cache\0\u{3}has_session\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}build\0\u{1}home\0\u{1}operation\0\u{1}name\0\u{1}key\0\u{1}aliases\0\u{1}inputs\0\u{1}entitlements\0\u{1}resources\0\u{3}ignores_cache\0\u{3}has_session\0\u{2}1prefetch\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1352,6 +1416,7 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteRequest: SwiftProtobuf.Message, S
       case 9: try { try decoder.decodeSingularBytesField(value: &self.resources) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.ignoresCache) }()
       case 11: try { try decoder.decodeSingularBoolField(value: &self.hasSession_p) }()
+      case 60: try { try decoder.decodeRepeatedMessageField(value: &self.prefetch) }()
       default: break
       }
     }
@@ -1391,6 +1456,9 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteRequest: SwiftProtobuf.Message, S
     if self.hasSession_p != false {
       try visitor.visitSingularBoolField(value: self.hasSession_p, fieldNumber: 11)
     }
+    if !self.prefetch.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.prefetch, fieldNumber: 60)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1406,6 +1474,46 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteRequest: SwiftProtobuf.Message, S
     if lhs.resources != rhs.resources {return false}
     if lhs.ignoresCache != rhs.ignoresCache {return false}
     if lhs.hasSession_p != rhs.hasSession_p {return false}
+    if lhs.prefetch != rhs.prefetch {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_Peer_V1_Prefetch: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Prefetch"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}input\0\u{1}selections\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._input) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.selections) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._input {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.selections.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.selections, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_Peer_V1_Prefetch, rhs: Peerbuild_Peer_V1_Prefetch) -> Bool {
+    if lhs._input != rhs._input {return false}
+    if lhs.selections != rhs.selections {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1635,7 +1743,7 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Progress: SwiftProtobuf.Mes
 
 nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = Peerbuild_Peer_V1_ExecuteEvent.protoMessageName + ".Finished"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}record\0\u{1}merged\0\u{3}pulled_bytes\0\u{1}seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}record\0\u{1}merged\0\u{3}pulled_bytes\0\u{1}seconds\0\u{4}8deduplicated_bytes\0\u{3}resumed_bytes\0\u{3}left_out_bytes\0\u{3}registry_bytes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1647,6 +1755,10 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Mes
       case 2: try { try decoder.decodeSingularBoolField(value: &self.merged) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.pulledBytes) }()
       case 4: try { try decoder.decodeSingularDoubleField(value: &self.seconds) }()
+      case 60: try { try decoder.decodeSingularInt64Field(value: &self.deduplicatedBytes) }()
+      case 61: try { try decoder.decodeSingularInt64Field(value: &self.resumedBytes) }()
+      case 62: try { try decoder.decodeSingularInt64Field(value: &self.leftOutBytes) }()
+      case 63: try { try decoder.decodeSingularInt64Field(value: &self.registryBytes) }()
       default: break
       }
     }
@@ -1669,6 +1781,18 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Mes
     if self.seconds.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.seconds, fieldNumber: 4)
     }
+    if self.deduplicatedBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.deduplicatedBytes, fieldNumber: 60)
+    }
+    if self.resumedBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.resumedBytes, fieldNumber: 61)
+    }
+    if self.leftOutBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.leftOutBytes, fieldNumber: 62)
+    }
+    if self.registryBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.registryBytes, fieldNumber: 63)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1677,6 +1801,10 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Mes
     if lhs.merged != rhs.merged {return false}
     if lhs.pulledBytes != rhs.pulledBytes {return false}
     if lhs.seconds != rhs.seconds {return false}
+    if lhs.deduplicatedBytes != rhs.deduplicatedBytes {return false}
+    if lhs.resumedBytes != rhs.resumedBytes {return false}
+    if lhs.leftOutBytes != rhs.leftOutBytes {return false}
+    if lhs.registryBytes != rhs.registryBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1818,6 +1946,56 @@ nonisolated extension Peerbuild_Peer_V1_SessionReply: SwiftProtobuf.Message, Swi
   }
 }
 
+nonisolated extension Peerbuild_Peer_V1_Selection: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Selection"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{1}wildcards\0\u{3}follows_symlinks\0\u{1}include\0\u{1}exclude\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.wildcards) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.followsSymlinks) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.include) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.exclude) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 1)
+    }
+    if self.wildcards != false {
+      try visitor.visitSingularBoolField(value: self.wildcards, fieldNumber: 2)
+    }
+    if self.followsSymlinks != false {
+      try visitor.visitSingularBoolField(value: self.followsSymlinks, fieldNumber: 3)
+    }
+    if !self.include.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.include, fieldNumber: 4)
+    }
+    if !self.exclude.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.exclude, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_Peer_V1_Selection, rhs: Peerbuild_Peer_V1_Selection) -> Bool {
+    if lhs.path != rhs.path {return false}
+    if lhs.wildcards != rhs.wildcards {return false}
+    if lhs.followsSymlinks != rhs.followsSymlinks {return false}
+    if lhs.include != rhs.include {return false}
+    if lhs.exclude != rhs.exclude {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Peerbuild_Peer_V1_ContentRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ContentRequest"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}chain\0\u{1}selections\0")
@@ -1857,56 +2035,6 @@ nonisolated extension Peerbuild_Peer_V1_ContentRequest: SwiftProtobuf.Message, S
   }
 }
 
-nonisolated extension Peerbuild_Peer_V1_ContentRequest.Selection: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = Peerbuild_Peer_V1_ContentRequest.protoMessageName + ".Selection"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{1}wildcards\0\u{3}follows_symlinks\0\u{1}include\0\u{1}exclude\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.path) }()
-      case 2: try { try decoder.decodeSingularBoolField(value: &self.wildcards) }()
-      case 3: try { try decoder.decodeSingularBoolField(value: &self.followsSymlinks) }()
-      case 4: try { try decoder.decodeRepeatedStringField(value: &self.include) }()
-      case 5: try { try decoder.decodeRepeatedStringField(value: &self.exclude) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.path.isEmpty {
-      try visitor.visitSingularStringField(value: self.path, fieldNumber: 1)
-    }
-    if self.wildcards != false {
-      try visitor.visitSingularBoolField(value: self.wildcards, fieldNumber: 2)
-    }
-    if self.followsSymlinks != false {
-      try visitor.visitSingularBoolField(value: self.followsSymlinks, fieldNumber: 3)
-    }
-    if !self.include.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.include, fieldNumber: 4)
-    }
-    if !self.exclude.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.exclude, fieldNumber: 5)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: Peerbuild_Peer_V1_ContentRequest.Selection, rhs: Peerbuild_Peer_V1_ContentRequest.Selection) -> Bool {
-    if lhs.path != rhs.path {return false}
-    if lhs.wildcards != rhs.wildcards {return false}
-    if lhs.followsSymlinks != rhs.followsSymlinks {return false}
-    if lhs.include != rhs.include {return false}
-    if lhs.exclude != rhs.exclude {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
 nonisolated extension Peerbuild_Peer_V1_ContentResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ContentResponse"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}error\0")
@@ -1937,6 +2065,66 @@ nonisolated extension Peerbuild_Peer_V1_ContentResponse: SwiftProtobuf.Message, 
   package static func ==(lhs: Peerbuild_Peer_V1_ContentResponse, rhs: Peerbuild_Peer_V1_ContentResponse) -> Bool {
     if lhs.digest != rhs.digest {return false}
     if lhs.error != rhs.error {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_Peer_V1_LeaseRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".LeaseRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}layers\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedBytesField(value: &self.layers) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.layers.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.layers, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_Peer_V1_LeaseRequest, rhs: Peerbuild_Peer_V1_LeaseRequest) -> Bool {
+    if lhs.layers != rhs.layers {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Peerbuild_Peer_V1_LeaseResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".LeaseResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}leased\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.leased) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.leased != 0 {
+      try visitor.visitSingularUInt32Field(value: self.leased, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Peerbuild_Peer_V1_LeaseResponse, rhs: Peerbuild_Peer_V1_LeaseResponse) -> Bool {
+    if lhs.leased != rhs.leased {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -85,9 +85,11 @@ final class Build: BuildHandle {
         for _ in 0..<Solver.executorsLostMax {
             let tree = try await tree(of: reference)
             do {
-                let pulled = try await node.fetcher.fetch(tree.chain, from: tree.holders)
-                progress.addExportPulled(pulled)
-                if pulled > 0, let graph = references.withLock({ $0[reference.id]?.graph }), let target = graph.target {
+                let (isNew, moved) = try await TransferTally.counting {
+                    try await node.fetcher.fetch(tree.chain, from: tree.holders)
+                }
+                progress.addExport(moved)
+                if isNew, let graph = references.withLock({ $0[reference.id]?.graph }), let target = graph.target {
                     await node.solver.adopt(
                         target, for: request.reference, name: graph.vertex(target.vertex)?.name ?? "")
                 }

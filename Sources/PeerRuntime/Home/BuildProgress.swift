@@ -11,7 +11,7 @@ final class BuildProgress: Sendable {
         var vertices: [Digest: VertexProgress] = [:]
         var order: [Digest] = []
         var reports: [Digest: BuildReport.Vertex] = [:]
-        var exportPulledBytes: Int64 = 0
+        var exportMoved = MovedBytes()
     }
 
     let log = EventLog()
@@ -136,13 +136,13 @@ final class BuildProgress: Sendable {
         }
     }
 
-    func addExportPulled(_ bytes: Int64) { state.withLock { $0.exportPulledBytes += bytes } }
+    func addExport(_ moved: MovedBytes) { state.withLock { $0.exportMoved = $0.exportMoved + moved } }
 
     func report(reference: String, home: String) -> BuildReport {
         state.withLock { state in
             var report = BuildReport(
                 reference: reference, home: home, vertices: state.order.compactMap { state.reports[$0] })
-            report.exportPulledBytes = state.exportPulledBytes
+            report.exportMoved = state.exportMoved
             return report
         }
     }

@@ -1,6 +1,5 @@
 internal import ClusterModel
 internal import OCI
-internal import PathPatterns
 internal import Snapshots
 internal import Solver
 internal import Transfer
@@ -31,14 +30,6 @@ struct ContentDigests: Sendable {
 
     /// Digests a tree whose layers are on this node.
     func digest(_ chain: LayerChain, _ selections: [ContentSelection]) throws -> Digest {
-        let selectors = selections.map { selection in
-            ContentSelector(
-                // Clients allow wildcards on every copy; a plain path that does not exist is an error all the same.
-                path: selection.path,
-                allowsWildcard: selection.allowsWildcards && GoPattern.hasWildcards(selection.path),
-                followsSymlinks: selection.followsSymlinks, includePatterns: selection.includePatterns,
-                excludePatterns: selection.excludePatterns)
-        }
-        return try snapshots.tree(of: chain).contentDigest(of: selectors)
+        try snapshots.tree(of: chain).contentDigest(of: selections.map(ContentSelector.init))
     }
 }

@@ -16,6 +16,8 @@ struct Runner: Sendable {
         var progresses: [BuildProgress]
         /// Names of the segment's vertices from this one on.
         var segment: [String]
+        /// What the rest of the segment reads beside its own results, as far as it exists.
+        var prefetch: @Sendable () async -> [TreeReading]
     }
 
     enum Outcome: Sendable {
@@ -40,6 +42,20 @@ struct Runner: Sendable {
         return outcome
     }
 
+    /// Lets a node that runs a step fetch what a later one reads.
+    func prefetch(_ reading: TreeReading, at node: PeerID) async {
+        guard node != dialer.selfID else { return executor.prefetcher.add([reading]) }
+        do {
+            let stream = try await dialer.open(.prefetch, to: node)
+            try await stream.send(PeerMessage.prefetch(reading))
+            await stream.finish()
+            while try await stream.receive() != nil {}
+        } catch {
+            logger.debug(
+                "a node was not told of a tree", metadata: ["node": "\(dialer.name(of: node))", "error": "\(error)"])
+        }
+    }
+
     private static func platform(of vertex: Vertex) -> Platform? {
         guard vertex.operation.hasPlatform else { return nil }
         let platform = vertex.operation.platform
@@ -61,12 +77,14 @@ struct Runner: Sendable {
     }
 
     private func execute(_ work: Work, on node: PeerID) async -> Outcome {
+        // Known only now: what comes to be later is told to the node when it does.
+        let prefetch = await work.prefetch()
         let execution = Execution(
             build: work.build, operation: work.vertex.operation,
             resources: work.vertex.metadata.hasLinuxResources ? work.vertex.metadata.linuxResources : nil,
             name: work.vertex.name, key: work.assignment.key, aliases: work.assignment.aliases,
             inputs: work.assignment.inputs, entitlements: work.entitlements, session: work.session,
-            ignoresCache: work.assignment.ignoresCache, priority: .local)
+            ignoresCache: work.assignment.ignoresCache, priority: .local, prefetch: prefetch)
         do {
             let outcome =
                 node == dialer.selfID
@@ -85,12 +103,12 @@ struct Runner: Sendable {
         switch outcome {
         case .failed(let failure): return .failed(failure)
         case .inputLost(let index): return .inputLost(index)
-        case .finished(let record, let merged, let pulledBytes, let seconds):
+        case .finished(let record, let merged, let moved, let seconds):
             if !merged { await placer.ran(work.vertex.name, seconds: seconds) }
             for progress in work.progresses {
                 progress.change(reportOf: work.vertex.digest, name: work.vertex.name) {
                     $0.seconds = seconds
-                    $0.bytesPulled = pulledBytes
+                    $0.moved = moved
                 }
             }
             let holder = record.result.holders.first ?? node

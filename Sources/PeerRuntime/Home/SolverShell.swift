@@ -140,6 +140,7 @@ actor SolverShell {
     }
 
     private func completed(_ id: VertexID, _ outcome: VertexOutcome, _ ancestors: [VertexID]) {
+        announce(id)
         for (_, client) in owners(of: id) {
             for ancestor in ancestors { client.progress.complete(ancestor.digest, isCached: true) }
             let isCached = if case .cached = outcome { true } else { false }
@@ -160,6 +161,20 @@ actor SolverShell {
                     report.node = dialer.name(of: node)
                 }
             }
+        }
+    }
+
+    // MARK: What may come early
+
+    private func sideReadings(of rest: ArraySlice<VertexID>) -> [TreeReading] {
+        rest.flatMap { solver.sideReadings(of: $0) }.map { TreeReading(tree: $0.input, selections: $0.selections) }
+    }
+
+    /// A result has come to be: nodes that run what its readers grow from may fetch it.
+    private func announce(_ id: VertexID) {
+        for (node, reading) in solver.awaitedReadings(of: id) {
+            let reading = TreeReading(tree: reading.input, selections: reading.selections)
+            jobs.start { [runner] in await runner.prefetch(reading, at: node) }
         }
     }
 
@@ -209,7 +224,8 @@ actor SolverShell {
         let work = Runner.Work(
             assignment: assignment, vertex: vertex, build: build, session: client.session,
             entitlements: client.entitlements, progresses: progresses,
-            segment: assignment.rest.compactMap { solver.vertex($0)?.name })
+            segment: assignment.rest.compactMap { solver.vertex($0)?.name },
+            prefetch: { await self.sideReadings(of: assignment.rest.dropFirst()) })
         let outcome = await runner.run(work) { node in await self.handle(.placed(id, on: node)) }
         guard !Task.isCancelled else { return }
         switch outcome {

@@ -131,8 +131,10 @@ final class ImageShare: ImageSharing {
         let isDocument = Self.isManifest(blob.mediaType)
         // What a peer gave before it failed is the same bytes, or the digest tells.
         let skipped = Mutex(flight.written)
+        let tally = TransferTally.current
         let take: @Sendable ([UInt8]) throws -> Void = { [counters] bytes in
             counters.add(\.registryBytesPulled, UInt64(bytes.count))
+            tally?.add(\.registry, Int64(bytes.count))
             let skip = skipped.withLock { left in
                 let skip = min(left, Int64(bytes.count))
                 left -= skip
@@ -188,6 +190,7 @@ final class ImageShare: ImageSharing {
             case .bytes(let bytes):
                 try flight.write(bytes)
                 counters.add(\.layerBytesPulled, UInt64(bytes.count))
+                TransferTally.current?.add(\.pulled, Int64(bytes.count))
                 source.progress(blob.digest.description, "", flight.written, max(blob.size, flight.written), false)
             case .waiting: continue
             case .wantLogin(let host):

@@ -39,19 +39,18 @@ struct PeerCalls: Sendable {
     func content(_ chain: LayerChain, _ selections: [ContentSelection], at peer: PeerID) async throws -> Digest {
         let request = Peerbuild_Peer_V1_ContentRequest.with {
             $0.chain = PeerMessage.chain(chain)
-            $0.selections = selections.map { selection in
-                .with {
-                    $0.path = selection.path
-                    $0.wildcards = selection.allowsWildcards
-                    $0.followsSymlinks = selection.followsSymlinks
-                    $0.include = selection.includePatterns
-                    $0.exclude = selection.excludePatterns
-                }
-            }
+            $0.selections = selections.map(PeerMessage.selection)
         }
         let answer = try await ask(.content, peer, request, Peerbuild_Peer_V1_ContentResponse.self, Self.contentLimit)
         guard answer.error.isEmpty else { throw VertexFailure(answer.error) }
         return try PeerMessage.digest(answer.digest)
+    }
+
+    /// Keeps layers at the peer from being collected for a while; returns how many of them it has.
+    func lease(_ layers: [Digest], at peer: PeerID) async throws -> Int {
+        let request = Peerbuild_Peer_V1_LeaseRequest.with { $0.layers = layers.map { Data($0.bytes) } }
+        let answer = try await ask(.lease, peer, request, Peerbuild_Peer_V1_LeaseResponse.self, Self.answerLimit)
+        return Int(answer.leased)
     }
 
     private func ask<Answer: SwiftProtobuf.Message>(

@@ -4,6 +4,10 @@ internal import Gossip
 /// The names under which nodes serve each other; the first thing that is said on a stream.
 enum PeerService: String, Sendable, CaseIterable {
     case have, claim, offer, execute, export, session, content, layer, blob
+    /// Fetches a tree that a later step will read.
+    case prefetch
+    /// Keeps layers that somebody is coming for.
+    case lease
     /// Blobs of registries, which one node pulls for all.
     case image
     /// Pages of a cache-map digest.
@@ -17,7 +21,8 @@ enum PeerService: String, Sendable, CaseIterable {
     var priority: StreamPriority {
         switch self {
         case .layer, .blob, .image: .pull
-        case .have, .claim, .offer, .execute, .export, .session, .content, .digests, .gossip, .keys: .control
+        case .have, .claim, .offer, .execute, .export, .session, .content, .lease, .prefetch, .digests, .gossip, .keys:
+            .control
         }
     }
 }
@@ -28,12 +33,17 @@ protocol PeerDialer: AnyObject, Sendable {
     /// Members that answer, without this node, by id.
     var livePeers: [Member] { get }
     /// Opens a stream to a live peer.
-    func open(_ service: PeerService, to peer: PeerID) async throws -> any PeerStream
+    func open(_ service: PeerService, to peer: PeerID, priority: StreamPriority) async throws -> any PeerStream
     /// What a node is called, for people.
     func name(of peer: PeerID) -> String
 }
 
 extension PeerDialer {
+    /// Opens a stream with the priority that its service has as a rule.
+    func open(_ service: PeerService, to peer: PeerID) async throws -> any PeerStream {
+        try await open(service, to: peer, priority: service.priority)
+    }
+
     func isLive(_ peer: PeerID) -> Bool { peer == selfID || livePeers.contains { $0.id == peer } }
 }
 

@@ -85,6 +85,54 @@ enum PeerMessage {
         return ids.map(PeerID.init(rawValue:))
     }
 
+    static func selection(_ selection: ContentSelection) -> Peerbuild_Peer_V1_Selection {
+        .with {
+            $0.path = selection.path
+            $0.wildcards = selection.allowsWildcards
+            $0.followsSymlinks = selection.followsSymlinks
+            $0.include = selection.includePatterns
+            $0.exclude = selection.excludePatterns
+        }
+    }
+
+    static func selection(_ message: Peerbuild_Peer_V1_Selection) -> ContentSelection {
+        ContentSelection(
+            path: message.path, allowsWildcards: message.wildcards, followsSymlinks: message.followsSymlinks,
+            includePatterns: message.include, excludePatterns: message.exclude)
+    }
+
+    static func prefetch(_ reading: TreeReading) -> Peerbuild_Peer_V1_Prefetch {
+        .with {
+            $0.input = input(reading.tree)
+            $0.selections = (reading.selections ?? []).map(selection)
+        }
+    }
+
+    static func prefetch(_ message: Peerbuild_Peer_V1_Prefetch) throws(PeerCallError) -> TreeReading {
+        TreeReading(
+            tree: try input(message.input),
+            selections: message.selections.isEmpty ? nil : message.selections.map(selection))
+    }
+
+    static func set(_ moved: MovedBytes, in message: inout Peerbuild_Peer_V1_ExecuteEvent.Finished) {
+        message.pulledBytes = moved.pulled
+        message.deduplicatedBytes = moved.deduplicated
+        message.resumedBytes = moved.resumed
+        message.leftOutBytes = moved.leftOut
+        message.registryBytes = moved.registry
+    }
+
+    /// What a peer says that it moved: for people only.
+    static func moved(_ message: Peerbuild_Peer_V1_ExecuteEvent.Finished) -> MovedBytes {
+        var moved = MovedBytes()
+        moved.pulled = max(0, message.pulledBytes)
+        moved.deduplicated = max(0, message.deduplicatedBytes)
+        moved.resumed = max(0, message.resumedBytes)
+        moved.leftOut = max(0, message.leftOutBytes)
+        moved.registry = max(0, message.registryBytes)
+        return moved
+    }
+
     static func failure(_ failure: VertexFailure) -> Peerbuild_Peer_V1_Failure {
         .with {
             $0.message = failure.message

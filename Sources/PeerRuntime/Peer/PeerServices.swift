@@ -56,6 +56,8 @@ struct PeerServices: Sendable {
         case .export: try await pushes.serve(stream)
         case .session: try await sessions.serve(stream)
         case .content: try await content(stream)
+        case .lease: try await lease(stream)
+        case .prefetch: try await prefetch(stream)
         case .layer: try await layer(stream)
         case .blob: try await blob(stream)
         case .image: try await images.serve(stream)
@@ -119,11 +121,7 @@ struct PeerServices: Sendable {
 
     private func content(_ stream: any PeerStream) async throws {
         let request = try await stream.receive(Peerbuild_Peer_V1_ContentRequest.self)
-        let selections = request.selections.map {
-            ContentSelection(
-                path: $0.path, allowsWildcards: $0.wildcards, followsSymlinks: $0.followsSymlinks,
-                includePatterns: $0.include, excludePatterns: $0.exclude)
-        }
+        let selections = request.selections.map(PeerMessage.selection)
         var response = Peerbuild_Peer_V1_ContentResponse()
         let chain = try PeerMessage.chain(request.chain) ?? .scratch
         do {
@@ -132,6 +130,23 @@ struct PeerServices: Sendable {
             response.error = "\(error)"
         }
         try await stream.send(response)
+        await stream.finish()
+    }
+
+    private func prefetch(_ stream: any PeerStream) async throws {
+        let message = try await stream.receive(Peerbuild_Peer_V1_Prefetch.self)
+        execution.executor.prefetcher.add([try PeerMessage.prefetch(message)])
+        await stream.finish()
+    }
+
+    private func lease(_ stream: any PeerStream) async throws {
+        let request = try await stream.receive(Peerbuild_Peer_V1_LeaseRequest.self)
+        guard request.layers.count <= PeerMessage.layersMax else {
+            throw PeerCallError.malformed("\(request.layers.count) layers")
+        }
+        let layers = records.lease(layers: try request.layers.map(PeerMessage.digest))
+        snapshots.lease(layers, for: Self.leaseTime)
+        try await stream.send(Peerbuild_Peer_V1_LeaseResponse.with { $0.leased = UInt32(layers.count) })
         await stream.finish()
     }
 

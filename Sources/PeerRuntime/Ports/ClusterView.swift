@@ -5,6 +5,7 @@ package protocol ClusterView: Sendable {
     func builds() async -> [BuildView]
     func counters() async -> NodeCounters
     func gossip() async -> GossipView
+    func links() async -> LinksView
     /// Changes the cluster keys here and at all live members; returns the ring once they all have the change.
     func changeKeys(_ change: KeyChange) async throws -> [KeyView]
     /// What happened in a build of this node; nil when it is not known here. Without a reference: the last one.
@@ -66,6 +67,28 @@ package struct GossipView: Sendable, Hashable {
     package var warnings: [String] = []
 
     package init() {}
+}
+
+/// What the links to peers have done and are.
+package struct LinksView: Sendable, Hashable {
+    /// Dots in the names are levels.
+    package var counters: [String: UInt64] = [:]
+    package var links: [Link] = []
+
+    package init() {}
+
+    /// One link, since it was made.
+    package struct Link: Sendable, Hashable {
+        package var peer: String
+        package var address: String
+        package var isDialer: Bool
+        package var cipher: String
+        package var ageSeconds: Double
+        package var openStreams: Int
+        /// Of sealed records.
+        package var bytesOut: UInt64
+        package var bytesIn: UInt64
+    }
 }
 
 /// One way to other nodes, as it was given, and what came of it last.
@@ -146,6 +169,10 @@ package struct NodeCounters: Sendable, Hashable {
     package var layerBytesDeduplicated: UInt64 = 0
     /// Bytes of pulled layers that a pull, cut off before, had brought.
     package var layerBytesResumed: UInt64 = 0
+    /// Bytes of pulled layers that nothing here reads, and that stayed where they were.
+    package var layerBytesLeftOut: UInt64 = 0
+    /// Of `layerBytesPulled`: what came before a step waited for it.
+    package var layerBytesPrefetched: UInt64 = 0
     package var bloomHits: UInt64 = 0
     package var bloomHitsDenied: UInt64 = 0
 
@@ -157,8 +184,8 @@ package struct BuildReport: Sendable, Hashable {
     package var reference: String
     package var home: String
     package var vertices: [Vertex]
-    /// Bytes of layers that came to the home node for the export.
-    package var exportPulledBytes: Int64 = 0
+    /// What the export moved to the home node.
+    package var exportMoved = MovedBytes()
 
     package init(reference: String, home: String, vertices: [Vertex] = []) {
         self.reference = reference
@@ -174,7 +201,7 @@ package struct BuildReport: Sendable, Hashable {
         package var node: String
         package var outcome: Outcome
         package var seconds: Double
-        package var bytesPulled: Int64
+        package var moved = MovedBytes()
         package var candidates: [Candidate]
         /// Times that it was placed; more than 1 when an executor was lost.
         package var attempts: Int
@@ -185,7 +212,6 @@ package struct BuildReport: Sendable, Hashable {
             self.node = node
             self.outcome = outcome
             seconds = 0
-            bytesPulled = 0
             candidates = []
             attempts = 1
         }

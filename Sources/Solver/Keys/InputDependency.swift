@@ -37,10 +37,27 @@ extension InputDependency {
     /// counts by definition. One that is only read counts by content: the source of a copy, a read-only mount, a mount
     /// whose writes are dropped.
     package static func all(of vertex: Vertex) -> [InputDependency] {
-        switch vertex.operation.op {
-        case .exec(let exec): dependencies(of: exec, count: vertex.inputs.count)
-        case .file(let file): dependencies(of: file, count: vertex.inputs.count)
-        default: vertex.inputs.map { _ in .definition }
+        all(of: vertex.operation, inputs: vertex.inputs.count)
+    }
+
+    private static func all(of operation: Pb_Op, inputs count: Int) -> [InputDependency] {
+        switch operation.op {
+        case .exec(let exec): dependencies(of: exec, count: count)
+        case .file(let file): dependencies(of: file, count: count)
+        default: Array(repeating: .definition, count: count)
+        }
+    }
+
+    /// What the op reads of each of its inputs; nil where it may need all of it, or where a result is made on top of it.
+    package static func reads(of operation: Pb_Op, inputs count: Int) -> [[ContentSelection]?] {
+        all(of: operation, inputs: count).enumerated().map { index, dependency in
+            guard case .content(let selections) = dependency else { return nil }
+            if case .exec(let exec) = operation.op,
+                exec.mounts.contains(where: { $0.input == Int64(index) && $0.output >= 0 })
+            {
+                return nil
+            }
+            return selections
         }
     }
 

@@ -28,8 +28,15 @@ final class Command: @unchecked Sendable {  // Process is used by one test at a 
         process.arguments = program.hasPrefix("/") ? Array(arguments.dropFirst()) : arguments
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         process.standardInput = FileHandle.nullDevice
-        process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: outputFile))
-        process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errorFile))
+        let outputHandle = try FileHandle(forWritingTo: URL(fileURLWithPath: outputFile))
+        let errorHandle = try FileHandle(forWritingTo: URL(fileURLWithPath: errorFile))
+        process.standardOutput = outputHandle
+        process.standardError = errorHandle
+        // The program has its own copies; a test that asks hundreds of times keeps none.
+        defer {
+            try? outputHandle.close()
+            try? errorHandle.close()
+        }
         try process.run()
     }
 
@@ -37,6 +44,11 @@ final class Command: @unchecked Sendable {  // Process is used by one test at a 
     var isRunning: Bool { process.isRunning }
     var output: String { (try? String(contentsOfFile: outputFile, encoding: .utf8)) ?? "" }
     var errors: String { (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? "" }
+
+    /// What the program wrote is not needed any more.
+    func removeFiles() {
+        for file in [outputFile, errorFile] { try? FileManager.default.removeItem(atPath: file) }
+    }
 
     func send(_ signal: Int32) { if process.isRunning { kill(process.processIdentifier, signal) } }
 

@@ -5,6 +5,8 @@ struct ClusterStatus: Decodable, Sendable {
         var address: String
         var state: String
         var incarnation: UInt64
+        var cacheKeys: Int
+        var conditions: [String]
     }
 
     struct Build: Decodable, Sendable {
@@ -17,11 +19,24 @@ struct ClusterStatus: Decodable, Sendable {
         var verticesExecuted: Int
         var layerBytesPulled: Int
         var layerBytesServed: Int
+        var layerBytesDeduplicated: Int
+        var layerBytesResumed: Int
+        var layerBytesLeftOut: Int
+        var layerBytesPrefetched: Int
+        var registryBytesPulled: Int
+    }
+
+    /// A link to a peer.
+    struct Link: Decodable, Sendable {
+        var peer: String
+        var bytesIn: Int
+        var bytesOut: Int
     }
 
     var members: [Member]
     var builds: [Build]
     var counters: Counters
+    var links: [Link]
 
     func state(of name: String) -> String? { members.first { $0.name == name }?.state }
     var alive: Set<String> { Set(members.filter { $0.state == "alive" }.map(\.name)) }
@@ -35,15 +50,25 @@ struct BuildExplanation: Decodable, Sendable {
         var outcome: String?
         var attempts: Int?
         var bytesPulled: String?
+        var bytesResumed: String?
+        var bytesLeftOut: String?
     }
 
     var ref: String?
     var home: String?
     var vertices: [Vertex]?
     var bytesPulled: String?
+    var bytesDeduplicated: String?
+    var bytesResumed: String?
+    var bytesLeftOut: String?
+    var registryBytes: String?
 
     var executed: [String] { (vertices ?? []).filter { $0.outcome == "executed" }.compactMap(\.name) }
     var pulledBytes: Int { bytesPulled.flatMap(Int.init) ?? 0 }
+    var deduplicated: Int { bytesDeduplicated.flatMap(Int.init) ?? 0 }
+    var resumed: Int { bytesResumed.flatMap(Int.init) ?? 0 }
+    var leftOut: Int { bytesLeftOut.flatMap(Int.init) ?? 0 }
+    var fromRegistries: Int { registryBytes.flatMap(Int.init) ?? 0 }
 
     /// The one vertex whose name ends so.
     func vertex(_ suffix: String) throws -> Vertex {

@@ -14,12 +14,15 @@ final class TestCluster: Sendable {
     }
 
     /// Starts nodes that join through the first one and waits until all see all.
+    ///
+    /// With `namespaces` each is in a network namespace of its own; `network` is one that has been made for them.
     static func start(
-        _ names: [String], in workspace: Workspace, namespaces: Bool = false, slots: Int = 2, more: [String] = []
+        _ names: [String], in workspace: Workspace, namespaces: Bool = false, network: NamespaceNetwork? = nil,
+        slots: Int = 2, more: [String] = []
     ) async throws -> TestCluster {
         let base = try await BaseImage.make(in: workspace)
         let key = try await writeKey(in: workspace)
-        let network = namespaces ? try await NamespaceNetwork.make(names, in: workspace) : nil
+        let network = namespaces ? try await NamespaceNetwork.make(names, in: workspace) : network
         var nodes: [TestNode] = []
         for name in names {
             let seeds = try await nodes.first?.peerAddress()

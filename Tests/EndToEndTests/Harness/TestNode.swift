@@ -128,6 +128,17 @@ final class TestNode: @unchecked Sendable {  // Used by one test, which runs its
         }
     }
 
+    /// Takes nodes out of service for new work, each told itself, and waits until this one knows.
+    func drain(_ nodes: [TestNode]) async throws {
+        for node in nodes {
+            let result = try await node.command(["drain", node.name])
+            guard result.status == 0 else { throw HarnessFailure("drain \(node.name): \(result.errors)") }
+            try await eventually("\(name) knows that \(node.name) is drained", state: { log }) {
+                try await status().members.first { $0.name == node.name }?.conditions.contains("draining") == true
+            }
+        }
+    }
+
     // MARK: Builds
 
     /// Starts `peerbuild build` on a context; `base` in its Dockerfile is the test's base image.

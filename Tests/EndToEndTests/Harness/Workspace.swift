@@ -56,7 +56,12 @@ final class Workspace: @unchecked Sendable {  // Used by one test, which runs it
     func run(
         _ arguments: [String], environment: [String: String] = [:], within seconds: Double = 60
     ) async throws -> Command.Result {
-        try await start(arguments, environment: environment).end(within: seconds)
+        let command = try start(arguments, environment: environment)
+        let result = try await command.end(within: seconds)
+        // What has ended needs no end, and holds descriptors.
+        commands.removeAll { $0 === command }
+        command.removeFiles()
+        return result
     }
 
     /// Runs a program that has to succeed.

@@ -1,0 +1,103 @@
+internal import ClusterModel
+internal import Logging
+internal import OCI
+internal import Snapshots
+internal import Solver
+internal import Synchronization
+
+/// Brings what later steps of a segment read while an earlier one runs: one tree at a time, behind all pulls that a step
+/// waits for.
+///
+/// A pull that a step waits for takes over: what has come stays, and it goes on from there.
+final class Prefetcher: Sendable {
+    /// Trees that may wait; more would be for steps that are far away.
+    private static let waitingMax = 64
+
+    private struct State {
+        var waiting: [TreeReading] = []
+        var isRunning = false
+        /// The layers that are on their way, and the word to stop.
+        var current: (layers: Set<Digest>, stop: AsyncStream<Void>.Continuation)?
+        var giveWay: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let fetcher: LayerFetcher
+    private let jobs: Jobs
+    private let state = Mutex(State())
+
+    init(_ fetcher: LayerFetcher, jobs: Jobs) {
+        var behind = fetcher
+        behind.priority = .prefetch
+        self.fetcher = behind
+        self.jobs = jobs
+    }
+
+    /// Begins with those trees of which something is missing here.
+    func add(_ readings: [TreeReading]) {
+        let missing = readings.filter { reading in
+            reading.tree.chain.layers.contains { !fetcher.snapshots.contains($0.id) }
+        }
+        guard !missing.isEmpty else { return }
+        let isFirst = state.withLock { state in
+            state.waiting += missing.prefix(max(0, Self.waitingMax - state.waiting.count))
+            defer { state.isRunning = true }
+            return !state.isRunning
+        }
+        if isFirst { jobs.start { await self.work() } }
+    }
+
+    /// Stops bringing any of these layers; returns when their streams are closed.
+    func giveWay(to layers: [Digest]) async {
+        await withCheckedContinuation { continuation in
+            let isFree = state.withLock { state in
+                state.waiting.removeAll { $0.tree.chain.layers.contains { layers.contains($0.id) } }
+                guard let current = state.current, !current.layers.isDisjoint(with: layers) else { return true }
+                current.stop.finish()
+                state.giveWay.append(continuation)
+                return false
+            }
+            if isFree { continuation.resume() }
+        }
+    }
+
+    private func work() async {
+        while !Task.isCancelled, let (reading, stop) = next() {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await self.fetch(reading) }
+                group.addTask { for await _ in stop {} }
+                await group.next()
+                group.cancelAll()
+            }
+            let waiting = state.withLock { state in
+                state.current = nil
+                defer { state.giveWay = [] }
+                return state.giveWay
+            }
+            for continuation in waiting { continuation.resume() }
+        }
+    }
+
+    private func next() -> (TreeReading, AsyncStream<Void>)? {
+        state.withLock { state in
+            guard !state.waiting.isEmpty else {
+                state.isRunning = false
+                return nil
+            }
+            let reading = state.waiting.removeFirst()
+            let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+            state.current = (Set(reading.tree.chain.layers.map(\.id)), continuation)
+            return (reading, stream)
+        }
+    }
+
+    private func fetch(_ reading: TreeReading) async {
+        let held = HeldLayers(fetcher.snapshots)
+        defer { held.release() }
+        do {
+            _ = try await fetcher.hold(reading, in: held)
+        } catch {
+            // The step pulls it itself, or says why not.
+            fetcher.logger.debug("a tree did not come early", metadata: ["error": "\(error)"])
+        }
+    }
+}

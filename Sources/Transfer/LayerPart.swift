@@ -1,0 +1,68 @@
+package import OCI
+
+/// A part of a layer as a layer of its own: the entries that a footprint needs, under their own name.
+///
+/// Its chunks are some of the whole layer's, so that a holder of the whole serves it without knowing of parts: the puller
+/// asks with the whole layer's ordinals. It has its own manifest and id, which what comes is checked against; it is never
+/// taken for the whole.
+package struct LayerPart: Sendable {
+    package let whole: Digest
+    package let manifest: LayerManifest
+    /// Bytes of the whole layer's content that the part does without.
+    package let leftOutBytes: Int64
+    /// The whole layer's chunks.
+    package let wholeTable: ChunkTable
+    /// The whole layer's ordinal of each chunk of the part.
+    private let wholeOrdinals: [Int]
+    private let ownOrdinals: [Int: Int]
+
+    private struct Key: Hashable {
+        let digest: Digest
+        let length: Int
+    }
+
+    package init(of whole: LayerManifest, _ footprint: TreeFootprint) throws(ManifestError) {
+        self.whole = whole.id
+        manifest = try LayerManifest(entries: Self.entries(of: whole, footprint))
+        leftOutBytes = whole.contentBytes - manifest.contentBytes
+        wholeTable = ChunkTable(whole)
+        var known: [Key: Int] = [:]
+        for (ordinal, chunk) in wholeTable.chunks.enumerated() {
+            known[Key(digest: chunk.digest, length: chunk.length)] = ordinal
+        }
+        let own = ChunkTable(manifest)
+        wholeOrdinals = own.chunks.compactMap { known[Key(digest: $0.digest, length: $0.length)] }
+        ownOrdinals = Dictionary(wholeOrdinals.enumerated().map { ($1, $0) }) { first, _ in first }
+    }
+
+    /// What the footprint includes, and the files that hard links among it share, with their parents.
+    private static func entries(of whole: LayerManifest, _ footprint: TreeFootprint) -> [LayerEntry] {
+        var more: Set<[UInt8]> = []
+        for entry in whole.entries {
+            guard case .hardlink(let target) = entry.kind, footprint.includes(entry.path) else { continue }
+            guard !footprint.includes(target) else { continue }
+            more.insert(target)
+            for (index, byte) in target.enumerated() where byte == UInt8(ascii: "/") {
+                more.insert([UInt8](target[..<index]))
+            }
+        }
+        return whole.entries.filter { footprint.includes($0.path) || more.contains($0.path) }
+    }
+
+    /// The whole layer's ordinals of chunks of the part, rising.
+    package func ordinalsOfWhole(_ ordinals: [Int]) -> [Int] { ordinals.map { wholeOrdinals[$0] }.sorted() }
+
+    /// The part's ordinals of chunks that were asked for, in the same order.
+    package func ownRanges(_ ranges: [Range<Int>]) -> [Range<Int>] {
+        var own: [Range<Int>] = []
+        for ordinal in ranges.joined() {
+            guard let next = ownOrdinals[ordinal] else { continue }
+            if let last = own.last, last.upperBound == next {
+                own[own.count - 1] = last.lowerBound..<next + 1
+            } else {
+                own.append(next..<next + 1)
+            }
+        }
+        return own
+    }
+}
