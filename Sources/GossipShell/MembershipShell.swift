@@ -162,10 +162,12 @@ package actor MembershipShell {
 
     private func report(_ change: MemberChange) {
         let member = change.member
-        if member.isUp {
-            links.assumeIsolated { links in
-                guard member.id != links.peerID else { return }
+        links.assumeIsolated { links in
+            guard member.id != links.peerID else { return }
+            if member.isUp {
                 links.know(member.id, bootID: member.bootID, at: member.address)
+            } else if change.kind == .died {
+                links.giveUp(member.id, at: member.address)
             }
         }
         output?(.changed(change))

@@ -58,8 +58,8 @@ package struct HeardPeers: Sendable {
     package enum Permit: Hashable, Sendable {
         /// Nothing of that size before it has proved itself.
         case withheld
-        /// To whoever is there.
-        case open
+        /// To whoever is there; the address may have been `heard` or named before.
+        case open(isKnown: Bool)
         /// Bound to this node and boot.
         case bound(DatagramSeal.Receiver)
     }
@@ -67,7 +67,7 @@ package struct HeardPeers: Sendable {
     /// Whether a packet of `bytes` may go to `address` now, and bound to whom; takes it from the address's credit and
     /// counts it as sent.
     package mutating func permit(_ bytes: Int, to address: PeerAddress, now: ContinuousClock.Instant) -> Permit {
-        guard let index = entries.index(forKey: address) else { return .open }
+        guard let index = entries.index(forKey: address) else { return .open(isKnown: false) }
         if !entries.values[index].isValidated {
             guard entries.values[index].credit >= bytes else { return .withheld }
             entries.values[index].credit -= bytes
@@ -75,7 +75,7 @@ package struct HeardPeers: Sendable {
         entries.values[index].unanswered += 1
         let entry = entries.values[index]
         guard entry.unanswered <= Self.unansweredMax, entry.heardAt.duration(to: now) < Self.freshFor else {
-            return .open
+            return .open(isKnown: entry.isValidated)
         }
         return .bound(entry.receiver)
     }

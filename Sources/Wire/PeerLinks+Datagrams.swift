@@ -49,14 +49,17 @@ extension PeerLinks {
         }
         guard !stopped, socket != nil else { throw WireError.stopped }
         let receiver: DatagramSeal.Receiver?
+        var padded = 0
         switch heard.permit(bytes.count + DatagramSeal.overhead, to: address, now: now) {
         case .withheld:
             drop(.unvalidated, address.host)
             return true
-        case .open: receiver = nil
+        case .open(let isKnown):
+            receiver = nil
+            padded = isKnown ? WireLimits.silentPacketBytes : configuration.packetLimit
         case .bound(let known): receiver = known
         }
-        let packet = seal.seal(bytes, for: receiver, paddedTo: receiver == nil ? configuration.packetLimit : 0)
+        let packet = seal.seal(bytes, for: receiver, paddedTo: padded)
         do {
             try socket?.send(packet, to: addresses.kernelForm(of: address))
             counted.datagramsOut += 1

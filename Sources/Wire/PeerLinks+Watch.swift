@@ -1,4 +1,4 @@
-internal import ClusterModel
+package import ClusterModel
 internal import Sodium
 
 /// What time does to links, and what is known of them.
@@ -35,6 +35,18 @@ extension PeerLinks {
         for link in Array(links.values) {
             guard let id = link.machine.clusterKeyID, let peer = link.peer, !keyIDs.contains(id) else { continue }
             fail(link, .linkBroken(peer: peer, reason: "its cluster key was retired"))
+        }
+    }
+
+    /// Ends the links to a peer that is dead, and the tries to reach it, instead of waiting for their silence to be long
+    /// enough: whoever waits for an answer on them can go on.
+    package func giveUp(_ peer: PeerID, at address: PeerAddress) {
+        for link in Array(links.values) {
+            if link.peer == peer {
+                fail(link, .linkBroken(peer: peer, reason: "its node is dead"))
+            } else if link.peer == nil, link.isDialer, link.address == address {
+                fail(link, .unreachable(address: address, reason: "its node is dead"))
+            }
         }
     }
 

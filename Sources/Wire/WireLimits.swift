@@ -65,6 +65,10 @@ package enum WireLimits {
     static let rekeyBytes = 1 << 30
     /// Records after which a direction takes its next key: far below where AES-GCM's margin thins (SP 800-38D §8.3).
     static let rekeyRecords: UInt64 = 1 << 24
+    /// What a packet is padded to for a member that has been silent for long: room for the answer of one that was restarted.
+    ///
+    /// The dead are tried for a day, so that full packets would be most of what a small cluster sends.
+    static let silentPacketBytes = 256
     /// A pending handshake gives way to a new one after this, when too many are pending.
     static let patienceWithStrangers = Duration.milliseconds(500)
 }

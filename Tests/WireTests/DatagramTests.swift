@@ -3,7 +3,7 @@ import Logging
 import Sodium
 import Testing
 import UVLoop
-import Wire
+@testable import Wire
 
 /// A bare UDP socket, for packets that no node would send.
 actor RawSocket {
@@ -100,6 +100,24 @@ actor RawSocket {
         await tap.stop()
         await left.stop()
         await right.stop()
+    }
+
+    @Test func `a member that is silent for long gets small packets, and a stranger a full one`() async throws {
+        let node = try await TestNode.start(keys: ClusterKeyRing(primary: try .generate()))
+        let (tap, other) = (try RawSocket(), try RawSocket())
+        let (silent, stranger) = (try await tap.bind(), try await other.bind())
+        await node.links.know(PeerID(rawValue: 7), bootID: 1, at: silent)
+        for _ in 0...HeardPeers.unansweredMax { try await node.links.sendDatagram([1], to: silent) }
+        var sizes: [Int] = []
+        for await packet in tap.packets {
+            sizes.append(packet.count)
+            if sizes.count > HeardPeers.unansweredMax { break }
+        }
+        #expect(Set(sizes.dropLast()) == [1 + DatagramSeal.overhead] && sizes.last == WireLimits.silentPacketBytes)
+        try await node.links.sendDatagram([1], to: stranger)
+        #expect(await other.packets.first { _ in true }?.count == 1_200)
+        for socket in [tap, other] { await socket.stop() }
+        await node.stop()
     }
 
     @Test func `a full inbox drops the oldest and counts them`() async throws {

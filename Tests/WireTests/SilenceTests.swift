@@ -114,4 +114,19 @@ actor Relay {
             await relay.stop()
         }
     }
+
+    @Test func `who waits for a node that turns out dead goes on at once`() async throws {
+        try await withPair { left, right in
+            let stream = try await left.links.open("mute", to: right.address, expecting: nil)
+            let peer = right.links.peerID
+            let waiting = Task { try await stream.receive() }
+            await left.links.giveUp(peer, at: right.address)
+            await #expect(throws: WireError.self) { _ = try await waiting.value }
+            #expect(await left.links.counters().links == 0)
+            // A word about a boot is none about the node: it is reached again when it is asked.
+            let again = try await left.links.open("echo", to: right.address, expecting: peer)
+            try await again.send([1])
+            #expect(try await again.receive() == [1])
+        }
+    }
 }
