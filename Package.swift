@@ -79,7 +79,7 @@ let package = Package(
         target("DockerfileFrontend", ["LLB", "OCI", "PathPatterns"]),
 
         // Adapters: one foreign thing each.
-        target("Sodium", ["CSodium"]),
+        target("Sodium", ["CSodium", crypto]),
         target("UVLoop", ["CLinux", "CUV"]),
         target("Wire", ["ClusterModel", "Sodium", "UVLoop", logging]),
         target("GossipShell", ["ClusterModel", "Gossip", "Wire", logging]),

@@ -6,8 +6,10 @@ internal import Transfer
 final class PullRun: Sendable {
     /// How often silent holders are looked for.
     private static let tick = Duration.milliseconds(500)
-    /// Packs of one holder that are checked at once; together with what the stream buffers this bounds its memory.
-    private static let checksMax = 2
+    /// Packs of one holder that are checked or wait for it; together with what the stream buffers this bounds its memory.
+    ///
+    /// More than there are processors here, so that none waits for the next pack to come whole.
+    private static let checksMax = 4
 
     private struct Session {
         var holder: UInt64

@@ -28,19 +28,19 @@ extension SnapshotStore {
     private func serve(
         _ id: Digest, on stream: any PeerStream, _ counting: @escaping @Sendable (Int64) -> Void
     ) async throws {
-        let manifest = try manifest(of: id)
-        let path = contentPath(of: id)
         let handover = Handover<Outgoing>(capacity: 1)
-        let packer = OutgoingPacker(manifest, at: path)
+        let packer = OutgoingPacker(id, of: self)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 defer { handover.end() }
                 while let bytes = try await stream.receive() {
                     switch try TransferMessage(decoding: bytes) {
                     case .askManifest:
-                        for message in packer.manifestMessages() {
+                        for message in try await offPool({ try packer.manifestMessages() }) {
                             guard await handover.give(message) else { return }
                         }
+                        // While the puller reads it.
+                        try await offPool { try packer.prepare() }
                     case .want(let request, let ranges):
                         let pack = try await offPool { try packer.pack(request, ranges) }
                         guard await handover.give(pack) else { return }
@@ -77,21 +77,24 @@ private struct Outgoing: Sendable {
 
 /// Makes packs of a layer for one stream.
 private final class OutgoingPacker: Sendable {
-    private let manifest: LayerManifest
-    private let path: String
+    private let id: Digest
+    private let store: SnapshotStore
     private let served = Mutex<ServedChunks?>(nil)
     private let coder = ZstdCoder()
     private let choice = Mutex(CompressionChoice())
     /// Of a manifest's bytes half are digests: more effort gives nothing.
     private static let manifestLevel: Int32 = 1
 
-    init(_ manifest: LayerManifest, at path: String) {
-        self.manifest = manifest
-        self.path = path
+    init(_ id: Digest, of store: SnapshotStore) {
+        self.id = id
+        self.store = store
     }
 
-    func manifestMessages() -> [Outgoing] {
-        let encoded = manifest.encoded()
+    /// The manifest as it is on disk: the puller decodes it while this side does.
+    func manifestMessages() throws -> [Outgoing] {
+        guard let encoded = try store.readFile(store.layerPath(id) + "/manifest"), Digest.of(encoded) == id else {
+            throw SnapshotError.corruptLayer(id, "its manifest cannot be used")
+        }
         let head = TransferMessage.manifest(total: Int64(encoded.count)).encoded()
         var messages = [Outgoing(messages: [head], bytes: 0, contentBytes: 0)]
         var position = 0
@@ -105,15 +108,23 @@ private final class OutgoingPacker: Sendable {
         return messages
     }
 
-    func pack(_ request: Int, _ ranges: [Range<Int>]) throws -> Outgoing {
-        let known = served.withLock { served in
-            let value = served ?? ServedChunks(manifest)
+    /// Makes ready for the first request.
+    func prepare() throws { _ = try chunks() }
+
+    private func chunks() throws -> ServedChunks {
+        try served.withLock { served in
+            if let served { return served }
+            let value = ServedChunks(try store.manifest(of: id))
             served = value
             return value
         }
-        let chunks = try known.wanted(ranges)
+    }
+
+    func pack(_ request: Int, _ ranges: [Range<Int>]) throws -> Outgoing {
+        let served = try chunks()
+        let chunks = try served.wanted(ranges)
         let bytes = chunks.reduce(0) { $0 + $1.length }
-        var reader = try ChunkReader(manifest, at: path)
+        var reader = try ChunkReader(served.manifest, at: store.contentPath(of: id))
         guard let level = choice.withLock({ $0.nextLevel() }) else {
             let head = Self.head(request, .plain, plain: bytes, encoded: bytes)
             let messages = try reader.messages(of: chunks, bytesMax: TransferMessage.payloadBytesMax) {

@@ -142,8 +142,13 @@ struct StreamReset: Error {}
 
 /// Two ends of a stream in memory.
 final class MemoryStream: PeerStream {
+    /// What may wait for its reader, as on a link.
+    static let windowBytes = 2 << 20
+
     private struct Inbox {
         var messages: [[UInt8]] = []
+        var bytes = 0
+        var writer: CheckedContinuation<Void, Never>?
         var isFinished = false
         var isReset = false
         var waiting: CheckedContinuation<Void, Never>?
@@ -154,10 +159,21 @@ final class MemoryStream: PeerStream {
         func change(_ body: (inout Inbox) -> Void) {
             let waiting = inbox.withLock { inbox in
                 body(&inbox)
-                defer { inbox.waiting = nil }
-                return inbox.waiting
+                defer { (inbox.waiting, inbox.writer) = (nil, nil) }
+                return [inbox.waiting, inbox.writer]
             }
-            waiting?.resume()
+            for continuation in waiting { continuation?.resume() }
+        }
+        /// Waits until there is room, or the stream is over.
+        func waitForRoom() async {
+            await withCheckedContinuation { continuation in
+                let isReady = inbox.withLock { inbox in
+                    if inbox.isReset || inbox.bytes < windowBytes { return true }
+                    inbox.writer = continuation
+                    return false
+                }
+                if isReady { continuation.resume() }
+            }
         }
     }
 
@@ -187,7 +203,11 @@ final class MemoryStream: PeerStream {
             reset()
             throw StreamReset()
         }
-        outgoing.change { $0.messages.append(changed) }
+        await outgoing.waitForRoom()
+        outgoing.change {
+            $0.messages.append(changed)
+            $0.bytes += changed.count
+        }
     }
 
     func receive() async throws -> [UInt8]? {
@@ -197,7 +217,10 @@ final class MemoryStream: PeerStream {
                 if !inbox.messages.isEmpty { return inbox.messages.removeFirst() }
                 return inbox.isFinished ? .some(nil) : nil
             }
-            if let next { return next }
+            if let next {
+                incoming.change { $0.bytes -= next?.count ?? 0 }
+                return next
+            }
             await withCheckedContinuation { continuation in
                 let isReady = incoming.inbox.withLock { inbox in
                     if inbox.isReset || inbox.isFinished || !inbox.messages.isEmpty { return true }

@@ -112,4 +112,28 @@ internal import Transfer
         for _ in 0..<20 { choice.sent(8 << 20, seconds: 1) }
         #expect(tries(1) == [true])
     }
+
+    @Test func `a burst does not make a shaped link fast, and a slow sample not a fast one slow`() {
+        var shaped = CompressionChoice()
+        for _ in 0..<5 { shaped.measured(linkRate: 120e6) }
+        #expect(shaped.nextLevel() == 1)
+        for _ in 0..<2 { shaped.measured(linkRate: 2e9) }
+        for _ in 0..<10 { shaped.measured(linkRate: 2e9, isLowerBound: true) }
+        #expect(shaped.nextLevel() == 1)
+        var fast = CompressionChoice()
+        for _ in 0..<5 { fast.measured(linkRate: 2e9, isLowerBound: true) }
+        for _ in 0..<2 { fast.measured(linkRate: 5e6) }
+        for _ in 0..<9 { fast.measured(linkRate: 1e6, isLowerBound: true) }
+        #expect(fast.nextLevel() == nil)
+        // A link that became fast is found out even if it never has enough to send.
+        for _ in 0..<30 { shaped.measured(linkRate: 2e9, isLowerBound: true) }
+        #expect(shaped.nextLevel() == nil)
+        // The slower the link, the more effort.
+        let levels = [5e6, 120e6, 200e6].map { rate in
+            var choice = CompressionChoice()
+            choice.measured(linkRate: rate)
+            return choice.nextLevel()
+        }
+        #expect(levels == [3, 1, -1])
+    }
 }
