@@ -1,4 +1,5 @@
 internal import ClusterModel
+internal import Glibc
 internal import OCI
 internal import Synchronization
 internal import Testing
@@ -222,31 +223,43 @@ internal import Transfer
     private static let partPaths =
         ". ./0 ./a ./a/b ./a/b/wanted ./a/b/wanted/link ./a/b/wanted/x ./a/b/wanted/y ./way ./way2"
 
-    @Test func `a manifest of 10 GB and a zstd bomb are refused`() async throws {
+    @Test func `a manifest of 10 GB and a zstd bomb are refused, and take no memory`() async throws {
         let puller = try TestStore()
-        for bad in [
-            [TransferMessage.manifest(total: 10 << 30)],
-            [
-                .manifest(total: 4 << 20),
-                // One block of 4 GB of zeros, so to speak: a frame that says it holds more than was announced.
-                .pack(
-                    .init(
-                        request: 0, coding: .zstd, plainBytes: 4 << 20, encodedBytes: 17,
-                        bytes: [
-                            0x28, 0xB5, 0x2F, 0xFD, 0xE0, 0, 0, 0, 0, 1, 0, 0, 0, 0x03, 0, 0x10, 0,
-                        ])),
-            ],
-        ] {
+        // 1 GiB of zeros in 33 KB, in a frame that doesn't say how long it is, and in one that does.
+        shell("cd \(puller.root); truncate -s 1G zeros; zstd -q < zeros > silent; zstd -q zeros -o honest; rm zeros")
+        func bomb(_ name: String) throws -> [TransferMessage] {
+            let bytes = try #require(try puller.snapshots.readFile(puller.root + "/" + name))
+            #expect(bytes.count < 100_000)
+            let pack = TransferMessage.Pack(
+                request: 0, coding: .zstd, plainBytes: 4 << 20, encodedBytes: bytes.count, bytes: bytes[...])
+            return [.manifest(total: 4 << 20), .pack(pack)]
+        }
+        let cases = [
+            ([TransferMessage.manifest(total: 10 << 30)], "a manifest of 10737418240 bytes"),
+            (try bomb("silent"), "does not decompress to 4194304 bytes"),
+            (try bomb("honest"), "does not decompress to 4194304 bytes"),
+        ]
+        let before = Self.peakKilobytes
+        for (messages, reason) in cases {
             let tally = PullTally()
             let hostile = LayerHolder(id: 9) {
                 let (near, far) = MemoryStream.pair()
-                for message in bad { try await far.send(message.encoded()) }
+                for message in messages { try await far.send(message.encoded()) }
                 return near
             }
-            await #expect(throws: PullFailure.self) {
+            let failure = await #expect(throws: PullFailure.self) {
                 try await puller.snapshots.pullLayer(Digest.of([1]), from: [hostile], observer: tally.observer)
             }
+            #expect(failure?.reason.contains(reason) == true, "\(failure?.reason ?? "")")
             #expect(tally.values.liars == [9])
         }
+        #expect(Self.peakKilobytes - before < 100_000)
+    }
+
+    /// The most memory that this process has had.
+    private static var peakKilobytes: Int {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss
     }
 }
