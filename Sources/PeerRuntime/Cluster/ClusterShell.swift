@@ -184,6 +184,8 @@ actor ClusterShell: PeerDialer {
         case .deliverDirect(let bytes, let peer): tell(.deliveredDirect(bytes, peer))
         case .mapRootDiffers(let peer): tell(.mapRootDiffers(peer))
         case .persist(let members): listener?.persist(members)
+        // The seal keeps its boot id for as long as the process runs: the error of the conflict says what to do.
+        case .bootWanted: break
         case .leaveFinished:
             hasLeft = true
             for continuation in leaving { continuation.resume() }
@@ -319,6 +321,11 @@ actor ClusterShell: PeerDialer {
         case .identityConflict(let address):
             let text =
                 "\(address) uses this node's identity: its root directory is a copy; give one of the two a new root"
+            standing[.identity] = text
+            logger.error("\(text)")
+        case .identityGivenUp(let address):
+            let text =
+                "\(address) keeps this node's identity, as it had it before: this copy takes no part; give it a new root"
             standing[.identity] = text
             logger.error("\(text)")
         case .loopWasLate(let duration):
