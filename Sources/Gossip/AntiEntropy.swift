@@ -30,6 +30,8 @@ struct AntiEntropy: Sendable {
     /// Least time between two repairs while the tables are far apart, in periods.
     static let farPeriods = 0.25
 
+    var count: Int { outgoing.count }
+
     mutating func begin(_ purpose: Purpose, at now: MonotonicInstant, period: Duration) -> Membership.ExchangeID {
         lastID += 1
         let id = Membership.ExchangeID(rawValue: lastID)

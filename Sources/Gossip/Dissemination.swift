@@ -42,6 +42,9 @@ struct Dissemination: Sendable {
         tokens = TokenBucket(perSecond: bytesPerSecond, at: now)
     }
 
+    /// Records by class: membership, load, user.
+    var counts: [Int] { queues.map(\.count) }
+
     var wantsPush: Bool { queues.contains { $0.pushes > 0 } }
 
     /// Adds a framed record; returns how many user records had to go for it.

@@ -35,6 +35,8 @@ package enum GossipNotice: Hashable, Sendable {
     case seedReached(PeerAddress, PeerID)
     /// Another process speaks with this node's id and a higher boot id: a cloned root directory.
     case identityConflict(PeerAddress)
+    /// The process at this address keeps the identity; this one says nothing more to anybody.
+    case identityGivenUp(PeerAddress)
     /// This node's own loop was stopped or overloaded for about this long; its probes were void.
     case loopWasLate(Duration)
     /// User records left the queue unsent because it was full.

@@ -38,6 +38,9 @@ extension Membership {
         case publish([UInt8], isUrgent: Bool)
         /// Sends 1...`directBytesMax` bytes to one member in one datagram, at best effort.
         case sendDirect([UInt8], to: PeerID)
+        /// The answer to `.bootWanted`: from here on all that this node sends is sealed under this boot id, which is
+        /// written down.
+        case bootTaken(UInt64)
         /// Says good-bye; `.leaveFinished` follows.
         case leave
     }
@@ -67,6 +70,10 @@ extension Membership {
         case mapRootDiffers(PeerID)
         /// The members to remember for a rejoin, most useful first.
         case persist([MemberSnapshot])
+        /// Another process uses this node's identity under this boot id: take a higher one and say `.bootTaken`.
+        ///
+        /// A shell that cannot changes nothing; the node then stays unknown to the others until its next start.
+        case bootWanted(above: UInt64)
         /// The leave has been told; the process may end.
         case leaveFinished
     }

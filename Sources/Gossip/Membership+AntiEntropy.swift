@@ -24,7 +24,7 @@ extension Membership {
         }
         counters.antiEntropy.byDatagrams += 1
         let count = Buckets.count(members: table.count, datagramBytesMax: configuration.datagramBytesMax)
-        send([.buckets(table.bucketHashes(count: count))], to: origin.source, as: .repair)
+        send([.buckets(table.bucketHashes(count: count))], to: answerAddress(origin), as: .repair)
     }
 
     mutating func exchange(with id: PeerID, at now: MonotonicInstant) {
@@ -50,7 +50,7 @@ extension Membership {
             counters.antiEntropy.byStream += 1
             return exchange(with: origin.id, at: now)
         }
-        sendPacked(Array(records), to: origin.source)
+        sendPacked(Array(records), to: answerAddress(origin))
     }
 
     /// Compares one bucket with this node's own: asks for what is newer there, tells what is newer here.
@@ -64,7 +64,11 @@ extension Membership {
         for standing in standings where Buckets.index(of: standing.id, count: Int(count)) == Int(index) {
             listed.insert(standing.id)
             guard let known = table[standing.id]?.member, standing.id != selfID else {
-                if standing.id == selfID { hearOfSelf(standing, at: now) } else { wanted.append(standing.id) }
+                if standing.id == selfID {
+                    hearOfSelf(standing, from: origin, at: now)
+                } else {
+                    wanted.append(standing.id)
+                }
                 continue
             }
             let theirs = (standing.bootID, standing.incarnation)
@@ -81,7 +85,7 @@ extension Membership {
             if let member = table[mine.id]?.member, member.state != .dead { news.append(record(of: member)) }
         }
         if !wanted.isEmpty { news.append(.want(Array(wanted.prefix(Self.wantedMax)))) }
-        sendPacked(news, to: origin.source)
+        sendPacked(news, to: answerAddress(origin))
     }
 
     /// Same boot and incarnation, another state.
@@ -105,9 +109,10 @@ extension Membership {
             as: .repair)
     }
 
-    private mutating func hearOfSelf(_ standing: Standing, at now: MonotonicInstant) {
+    private mutating func hearOfSelf(_ standing: Standing, from origin: Origin, at now: MonotonicInstant) {
         guard standing.bootID == bootID else {
-            if standing.bootID < bootID { announceSelf(at: now) }
+            // Only the whole record says where the other process is.
+            if standing.bootID < bootID { announceSelf(at: now) } else { exchange(with: origin.id, at: now) }
             return
         }
         if standing.incarnation > own.incarnation {
@@ -119,7 +124,9 @@ extension Membership {
 
     mutating func wanted(_ ids: [PeerID], by origin: Origin, at now: MonotonicInstant) {
         guard stage == .running, isKnown(origin) else { return }
-        sendPacked(ids.prefix(Self.wantedMax).compactMap { table[$0].map { record(of: $0.member) } }, to: origin.source)
+        sendPacked(
+            ids.prefix(Self.wantedMax).compactMap { table[$0].map { record(of: $0.member) } }, to: answerAddress(origin)
+        )
     }
 
     /// What brings another table to what this one says of a member.

@@ -84,10 +84,8 @@ extension Membership {
     }
 
     private mutating func heardOfSelf(_ alive: AliveRecord, at now: MonotonicInstant) {
-        if alive.bootID > bootID {
-            guard !reportedConflict else { return }
-            reportedConflict = true
-            effects.append(.notice(.identityConflict(alive.metadata.address)))
+        if alive.bootID > bootID || isOfTwin(alive) {
+            heardOfTwin(bootID: alive.bootID, at: alive.metadata.address, now)
         } else if alive.bootID < bootID {
             // Somebody still believes in the boot before this one.
             announceSelf(at: now)

@@ -92,25 +92,35 @@ extension Membership {
         }
     }
 
+    /// Where a long answer may go: to the source only if the sender advertises it, as anybody may have written it.
+    func answerAddress(_ origin: Origin) -> PeerAddress {
+        guard let entry = table[origin.id], !entry.member.metadata.isReached(at: origin.source) else {
+            return origin.source
+        }
+        return entry.address
+    }
+
     private mutating func heardOwnIdentity(_ origin: Origin) {
         counters.dropped.ownIdentity += 1
-        guard origin.bootID >= bootID, !reportedConflict else { return }
-        reportedConflict = true
-        effects.append(.notice(.identityConflict(origin.source)))
+        if origin.bootID >= bootID { reportTwin(at: origin.source) }
     }
 
     private mutating func answer(_ pulse: Pulse, of origin: Origin, at now: MonotonicInstant) {
         heard(pulse, from: origin, at: now)
         let entry = table[origin.id]
         let isKnown = entry?.member.bootID == origin.bootID
-        var records: [Record] = []
-        if let entry, isKnown, let claim = standing(of: entry) { records.append(.claim(claim)) }
         let seenAt = entry.flatMap { isKnown && !$0.member.metadata.isReached(at: origin.source) ? origin.source : nil }
+        // An address that its sender does not advertise may be a victim's: it gets the ack and no more.
+        let isExpected = isKnown && seenAt == nil
+        var records: [Record] = []
+        if let entry, isExpected, let claim = standing(of: entry) { records.append(.claim(claim)) }
         records.append(.ack(incarnation: ownIncarnation, pulseOfSelf(pulse.number), seenAt: seenAt))
         if stage == .leaving { records.append(.claim(farewell)) }
-        if ownIncarnation > 0, pulse.stateHash != table.stateHash { records.append(AliveRecord(own).refutation) }
-        if isKnown, let news = untoldHoldings(to: origin.id) { records.append(news) }
-        send(records, to: origin.source, riding: true, at: now)
+        if isExpected, ownIncarnation > 0, pulse.stateHash != table.stateHash {
+            records.append(AliveRecord(own).refutation)
+        }
+        if isExpected, let news = untoldHoldings(to: origin.id) { records.append(news) }
+        send(records, to: origin.source, riding: isExpected, at: now)
         // A stranger: its own question is the only sign that there is somebody.
         if !isKnown || pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
     }

@@ -104,7 +104,12 @@ extension Membership {
     }
 
     private mutating func merge(_ state: StateMessage, at now: MonotonicInstant) {
-        guard stage == .running, state.sender != selfID else { return }
+        guard stage == .running else { return }
+        if state.sender == selfID {
+            // A seed's name that means this node itself, or a copy of it.
+            if let own = state.entries.first(where: { $0.alive.id == selfID })?.alive { apply(own, at: now) }
+            return
+        }
         // A newcomer has nothing to tell the others about themselves.
         let passesOn = table.up.count > 1
         var challenges = 0
@@ -144,6 +149,9 @@ extension Membership {
         _ entry: StateMessage.Entry, from sender: PeerID, challenges: inout Int, at now: MonotonicInstant
     ) {
         let alive = entry.alive
+        if alive.id == selfID, alive.bootID > bootID {
+            return heardOfTwin(bootID: alive.bootID, at: alive.metadata.address, now)
+        }
         if alive.id != selfID,
             table[alive.id] == nil || table[alive.id].map({ $0.member.bootID < alive.bootID }) == true
         {

@@ -16,7 +16,7 @@ package struct Membership: Sendable {
 
     let configuration: GossipConfiguration
     let selfID: PeerID
-    let bootID: UInt64
+    var bootID: UInt64
     var random: SplitMix64
     var schedule: ProbeSchedule
     var table: MemberTable
@@ -42,7 +42,9 @@ package struct Membership: Sendable {
 
     var publishedSequence: UInt32 = 0
     var loadPushAllowedAt: MonotonicInstant
-    var reportedConflict = false
+    var twin: IdentityConflict
+    /// The boot id above which the shell was asked for another.
+    var bootWantedAbove: UInt64?
     var hasNewMetadata = false
     /// Answered by stream only: probed again in the next round.
     var followUps: [PeerID] = []
@@ -79,6 +81,7 @@ package struct Membership: Sendable {
         mapRoots = MapRoots(at: now)
         persistAllowedAt = now
         loadPushAllowedAt = now
+        twin = IdentityConflict(startedAt: now)
         var load = LoadRecord()
         load.slots = metadata.slots
         load.sequence = 1
@@ -145,7 +148,10 @@ package struct Membership: Sendable {
 
     package mutating func handle(_ event: Event, at now: MonotonicInstant) -> [Effect] {
         effects.removeAll(keepingCapacity: true)
-        guard stage != .left else { return [] }
+        guard stage != .left else {
+            if case .exchangeRequested(let token, _) = event { return [.answerExchange(token: token, nil)] }
+            return []
+        }
         noticeLateness(at: now)
         switch event {
         case .join(let seeds): join(seeds, at: now)
@@ -168,6 +174,7 @@ package struct Membership: Sendable {
         case .wallClockRead(let offset): schedule.wallClockRead(offset: offset, id: selfID)
         case .publish(let bytes, let isUrgent): publish(bytes, isUrgent: isUrgent, at: now)
         case .sendDirect(let bytes, let peer): sendDirect(bytes, to: peer, at: now)
+        case .bootTaken(let boot): bootTaken(boot, at: now)
         case .leave: leave(at: now)
         }
         arm(at: now)

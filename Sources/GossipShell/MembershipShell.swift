@@ -138,6 +138,8 @@ package actor MembershipShell {
         case .deliverDirect(let bytes, let peer): output?(.deliveredDirect(bytes, from: peer))
         case .mapRootDiffers(let peer): output?(.mapRootDiffers(peer))
         case .persist(let members): output?(.persist(members))
+        // The seal keeps its boot id for as long as the process runs: the error of the conflict says what to do.
+        case .bootWanted: break
         case .leaveFinished:
             hasLeft = true
             for continuation in leaving { continuation.resume() }

@@ -195,6 +195,11 @@ actor ClusterShell: PeerDialer {
                 "\(address) uses this node's identity: its root directory is a copy; give one of the two a new root"
             standing[.identity] = text
             log(.identity, .error, text)
+        case .identityGivenUp(let address):
+            let text =
+                "\(address) keeps this node's identity, as it had it before: this copy takes no part; give it a new root"
+            standing[.identity] = text
+            log(.identity, .error, text)
         case .loopWasLate(let duration):
             log(.stall, .warning, "this node was stopped or overloaded for \(duration.inSeconds) s")
         case .userRecordsDropped(let count):

@@ -27,6 +27,8 @@ struct GossipCommand: ParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Measure how long a join takes.") var join = true
     @Option(help: "Largest packet in bytes, 512 to 65,507.") var packetLimit = 1_200
     @Option(help: "Length of a period in milliseconds.") var period = 1_000
+    @Flag(help: "A random script of faults for each seed instead; one that fails is cut down.") var random = false
+    @Option(help: "A script of faults, as a failed --random prints it.") var script: String?
     @Option(help: "json or text.") var format = Format.text
 
     func validate() throws {
@@ -35,18 +37,30 @@ struct GossipCommand: ParsableCommand {
         guard crash >= 0, crash < nodes else {
             throw ValidationError("--crash is \(crash), allowed is 0 to \(nodes - 1)")
         }
+        guard script == nil || parsedScript != nil else {
+            throw ValidationError("--script \(script ?? "") is no script, expected such as '120 crash 3 host for 200'")
+        }
+        guard !random && script == nil || nodes <= Self.scriptNodesMax else {
+            throw ValidationError("--nodes is \(nodes), a script allows up to \(Self.scriptNodesMax)")
+        }
         guard periods > 0 else { throw ValidationError("--periods is \(periods), allowed is 1 and more") }
         guard stall == nil || parsedStall != nil else {
             throw ValidationError("--stall is \(stall ?? ""), expected NODESxPERIODS such as 8x16")
         }
     }
 
+    private var parsedScript: FaultScript? { script.flatMap { FaultScript($0, nodes: nodes) } }
+
     private var parsedStall: (nodes: Int, periods: Int)? {
         let parts = (stall ?? "").split(separator: "x").compactMap { Int($0) }
         return parts.count == 2 && parts[0] > 0 && parts[0] < nodes && parts[1] > 0 ? (parts[0], parts[1]) : nil
     }
 
+    /// Checkers look at all pairs twice a period.
+    private static let scriptNodesMax = 256
+
     func run() throws {
+        if random || script != nil { return try runScripts() }
         var runs: [GossipReport.Run] = []
         for seed in seeds.seeds {
             let outcome = try scenario(seed: seed).run()
@@ -61,6 +75,18 @@ struct GossipCommand: ParsableCommand {
         let report = GossipReport(runs: runs)
         if format == .json { print(try report.json()) } else { print(report.sum.text) }
         if report.sum.invariantViolations > 0 { throw ExitCode.failure }
+    }
+
+    private func runScripts() throws {
+        var runs = ScriptRuns(
+            nodes: nodes, seeds: seeds.seeds, script: parsedScript, configuration: GossipConfiguration())
+        runs.configuration.packetLimit = packetLimit
+        runs.configuration.period = .milliseconds(period)
+        let report = try runs.run()
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        print(String(decoding: try encoder.encode(report), as: UTF8.self))
+        if report.invariantViolations > 0 { throw ExitCode.failure }
     }
 
     private func scenario(seed: UInt64) -> GossipScenario {

@@ -47,6 +47,7 @@ struct TraceHash: Sendable {
             add(bytes)
         case .persist(let members): for member in members { add(member.id.rawValue ^ 8 << 56) }
         case .leaveFinished: add(9 << 56)
+        case .bootWanted(let above): add(above ^ 14 << 56)
         }
     }
 }

@@ -12,7 +12,8 @@ package struct SimulatedNetwork: Sendable {
         case heavyTail(Duration, Duration, share: Double, factor: Double)
     }
 
-    package var delays = Delay.even(.microseconds(200), .milliseconds(1))
+    package var delays = Self.delaysAtFirst
+    private static let delaysAtFirst = Delay.even(.microseconds(200), .milliseconds(1))
     /// Share of datagrams that vanish, 0...1; streams lose segments and send them again.
     package var loss = 0.0
     /// Share of datagrams that arrive damaged: the seal does not open.
@@ -52,6 +53,15 @@ package struct SimulatedNetwork: Sendable {
         badLinks.removeAll()
         datagramBlocked.removeAll()
         payloadMax = nil
+    }
+    /// As it was at first, except for what goes by chance.
+    package mutating func clearFaults() {
+        heal()
+        loss = 0
+        burstLength = 1
+        corruption = 0
+        duplication = 0
+        delays = Self.delaysAtFirst
     }
     package mutating func cut(from sender: Int, to receiver: Int) {
         cuts.insert(Link(sender: sender, receiver: receiver))

@@ -1,0 +1,52 @@
+internal import ClusterModel
+internal import Gossip
+
+/// A datagram that comes a second time changes no member's standing; and none is answered at length to an address that
+/// its sender does not advertise, where it may be unwelcome.
+///
+/// Looks at every `stride`-th datagram, on a copy of its receiver.
+package struct ReplayChecker: Sendable {
+    private var count = 0
+    private let stride: Int
+
+    package init(stride: Int = 16) { self.stride = stride }
+
+    private struct Standing: Equatable {
+        var id: PeerID
+        var bootID: UInt64
+        var incarnation: UInt32
+        var state: Member.State
+    }
+
+    /// Called after the node has handled `event`; what is wrong, in words.
+    mutating func check(_ event: Membership.Event, by node: ClusterSimulation.Node, at now: MonotonicInstant) -> String?
+    {
+        guard case .datagram(let bytes, _, let sender, let bootID) = event, node.isRunning else { return nil }
+        count += 1
+        guard count % stride == 0 else { return nil }
+        let before = Self.standings(node.membership)
+        var copy = node.membership
+        var answer = 0
+        // An attacker sends it again under an address of its choice.
+        let spoofed = Membership.Event.datagram(bytes, from: Self.stranger, sender: sender, bootID: bootID)
+        for case .send(let bytes, Self.stranger) in copy.handle(spoofed, at: now) { answer += bytes.count }
+        guard Self.standings(copy) == before else {
+            return "replay: a datagram of \(bytes.count) bytes changed its table"
+        }
+        guard answer <= bytes.count + Self.answerExcess else {
+            return "reflection: a datagram of \(bytes.count) bytes caused \(answer) to a stranger's address"
+        }
+        return nil
+    }
+
+    /// No member's; from the block for documentation (RFC 5737).
+    private static let stranger = PeerAddress(host: "192.0.2.1", port: 9)
+    /// An ack is longer than a ping by an incarnation and the address that it saw.
+    private static let answerExcess = 40
+
+    private static func standings(_ membership: Membership) -> [Standing] {
+        membership.members.map {
+            Standing(id: $0.id, bootID: $0.bootID, incarnation: $0.incarnation, state: $0.state)
+        }
+    }
+}

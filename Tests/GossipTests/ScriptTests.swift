@@ -1,0 +1,186 @@
+import ClusterModel
+import Gossip
+import Simulation
+import Testing
+
+struct ScriptTests {
+    @Test(arguments: UInt64(1)...12)
+    func `a random script breaks no invariant`(seed: UInt64) throws {
+        let script = FaultScript.random(seed: seed, nodes: 7)
+        var run = ScriptRun()
+        run.nodes = 7
+        run.seed = seed
+        let outcome = try run.run(script)
+        #expect(outcome.violations.isEmpty, "seed \(seed): \(script): \(outcome.violations.prefix(3))")
+    }
+
+    @Test(arguments: UInt64(1)...200)
+    func `a script is what its text says`(seed: UInt64) {
+        let script = FaultScript.random(seed: seed, nodes: 9)
+        #expect(FaultScript("\(script)", nodes: 9) == script)
+    }
+
+    @Test(arguments: [
+        "crash 1", "5 crash", "5 crash 9", "5 sing 1", "5 split", "-1 leave 2", "5 loss 99 1", "5 leave 1 for x",
+    ])
+    func `what is no script is refused`(text: String) {
+        #expect(FaultScript(text, nodes: 9) == nil)
+    }
+
+    @Test func `a failing script is cut down to what it takes to fail`() throws {
+        let script = try #require(
+            FaultScript(
+                "10 leave 4; 20 crash 3 host for 160; 30 split 0,1,2 for 64; 40 stall 2 for 9; 50 jump 1 60", nodes: 8))
+        var shrinker = ScriptShrinker()
+        // It takes a crash of node 3 that lasts for 20 and a split.
+        let minimal = shrinker.shrink(script) { script in
+            let crashes = script.entries.contains { entry in
+                if case .crash(3, _, _) = entry.fault { entry.lasts >= 20 } else { false }
+            }
+            let splits = script.entries.contains { if case .split = $0.fault { true } else { false } }
+            return crashes && splits
+        }
+        #expect("\(minimal)" == "0 crash 3 host for 20; 0 split 0 for 1")
+        #expect(shrinker.runs <= shrinker.runsMax)
+    }
+
+    @Test(arguments: [60, 900])
+    func `a copied root directory gives way, and the original is a member again`(age: Int) throws {
+        var cluster = ClusterSimulation(seed: 5)
+        for index in 0..<6 {
+            _ = try cluster.start(seeds: index == 0 ? [] : [0])
+            cluster.run(for: .milliseconds(20))
+        }
+        cluster.run(for: .seconds(Int64(age) + 5))
+        let clone = try cluster.startClone(of: 3, hasSameBoot: false)
+        cluster.run(for: .seconds(40))
+        try expectOriginal(3, clone, cluster)
+    }
+
+    @Test func `a copied machine with the same boot id gives way before it repeats a nonce`() throws {
+        var cluster = ClusterSimulation(seed: 6)
+        cluster.nonces = NonceChecker()
+        for index in 0..<6 {
+            _ = try cluster.start(seeds: index == 0 ? [] : [0])
+            cluster.run(for: .milliseconds(20))
+        }
+        cluster.run(for: .seconds(70))
+        #expect(cluster.violations.isEmpty)
+        let clone = try cluster.startClone(of: 3, hasSameBoot: true)
+        cluster.run(for: .seconds(40))
+        try expectOriginal(3, clone, cluster)
+        #expect(cluster.violations.isEmpty, "\(cluster.violations)")
+    }
+
+    private func expectOriginal(_ original: Int, _ clone: Int, _ cluster: ClusterSimulation) throws {
+        #expect(cluster.nodes[original].isRunning)
+        #expect(cluster.nodes[clone].hasGivenUp && !cluster.nodes[clone].isRunning)
+        let reported = cluster.nodes[clone].notices.contains { if case .identityGivenUp = $0 { true } else { false } }
+        #expect(reported)
+        for observer in cluster.running {
+            let member = try #require(cluster.nodes[observer].membership.member(ClusterSimulation.id(of: original)))
+            #expect(member.state == .alive && member.address == ClusterSimulation.address(of: original), "n\(observer)")
+            #expect(member.bootID == cluster.nodes[original].boots)
+        }
+    }
+
+    @Test func `two copies that met late leave one, and both say so`() throws {
+        var cluster = ClusterSimulation(seed: 8)
+        for index in 0..<8 {
+            _ = try cluster.start(seeds: index == 0 ? [] : [0])
+            cluster.run(for: .milliseconds(20))
+        }
+        cluster.run(for: .seconds(5))
+        let clone = try cluster.startClone(of: 5, hasSameBoot: false)
+        let half = [0, 1, 2, 3, 5]
+        for one in half { for other in [4, 6, 7, clone] { cut(&cluster, one, other) } }
+        cluster.run(for: .seconds(200))
+        cluster.network.heal()
+        cluster.run(for: .seconds(60))
+        let left = [5, clone].filter { cluster.nodes[$0].isRunning }
+        #expect(left.count == 1)
+        #expect(Set(cluster.running.map { cluster.nodes[$0].membership.stateHash }).count == 1)
+    }
+
+    private func cut(_ cluster: inout ClusterSimulation, _ one: Int, _ other: Int) {
+        cluster.network.cut(from: one, to: other)
+        cluster.network.cut(from: other, to: one)
+    }
+}
+
+/// The checkers notice what they are there for.
+struct CheckerTests {
+    private func formed(_ count: Int, seed: UInt64) throws -> ClusterSimulation {
+        var cluster = ClusterSimulation(seed: seed)
+        try cluster.startFormed(count)
+        cluster.run(for: .seconds(5))
+        return cluster
+    }
+
+    @Test func `a member that is dead though it answers, and tables that differ, break their bounds`() throws {
+        var cluster = try formed(6, seed: 1)
+        var checker = TimeBoundChecker(from: cluster.now)
+        #expect(checker.violations(cluster).isEmpty)
+        // A cut that the checker is not told of.
+        for one in 0..<3 {
+            for other in 3..<6 {
+                cluster.network.cut(from: one, to: other)
+                cluster.network.cut(from: other, to: one)
+            }
+        }
+        var found: Set<Substring> = []
+        for _ in 0..<80 {
+            cluster.run(for: .milliseconds(500))
+            found.formUnion(checker.violations(cluster).map { $0.prefix { $0 != ":" } })
+        }
+        #expect(found == ["bound 2", "bound 4"])
+    }
+
+    @Test func `a crashed node that is up too long, and one that is suspect too long, break their bounds`() throws {
+        var cluster = try formed(6, seed: 2)
+        var strict = TimeBoundChecker(from: cluster.now)
+        var checker = strict
+        strict.scale = 0.02
+        cluster.crash(3, isHostDown: true)
+        checker.disturbedAt = cluster.now
+        strict.disturbedAt = cluster.now
+        var found: Set<Substring> = []
+        for _ in 0..<100 {
+            cluster.run(for: .milliseconds(100))
+            found.formUnion(strict.violations(cluster).map { $0.prefix { $0 != ":" } })
+            #expect(checker.violations(cluster).isEmpty)
+        }
+        #expect(found.isSuperset(of: ["bound 2", "bound 3"]))
+    }
+
+    @Test func `two processes that seal under one boot id repeat nonces`() throws {
+        var cluster = try formed(4, seed: 4)
+        cluster.nonces = NonceChecker()
+        cluster.run(for: .seconds(3))
+        cluster.crash(2)
+        try cluster.restart(2, seeds: [0])
+        cluster.run(for: .seconds(3))
+        #expect(cluster.violations.isEmpty)
+        var checker = NonceChecker()
+        #expect(checker.sealed(by: cluster.nodes[1], at: 1) == nil)
+        #expect(checker.sealed(by: cluster.nodes[2], at: 2) == nil)
+        #expect(checker.sealed(by: cluster.nodes[1], at: 4)?.hasPrefix("nonce: n4 and n1") == true)
+    }
+
+    @Test func `a node that keeps or sends too much breaks its bounds`() throws {
+        var cluster = try formed(6, seed: 5)
+        var checker = QueueChecker()
+        _ = checker.violations(cluster)
+        cluster.run(for: .seconds(1))
+        #expect(checker.violations(cluster).isEmpty)
+        var strict = QueueChecker()
+        strict.scale = 0.001
+        _ = strict.violations(cluster)
+        cluster.crash(2, isHostDown: true)
+        cluster.run(for: .milliseconds(1_200))
+        let found = strict.violations(cluster)
+        for what in ["members", "bytes in one period"] {
+            #expect(found.contains { $0.contains(what) }, "\(what): \(found.prefix(4))")
+        }
+    }
+}
