@@ -48,7 +48,7 @@ enum Codec {
     private enum RecordType: UInt8 {
         case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct,
             accuse,
-            confirm, clear, refute, buckets, bucket, want
+            confirm, clear, refute, buckets, bucket, want, unhurriedUser
     }
 
     private static func encodeBody(_ record: Record, into writer: inout ByteWriter) -> RecordType {
@@ -110,7 +110,7 @@ enum Codec {
             return .load
         case .user(let user):
             encode(user, into: &writer)
-            return .user
+            return user.isUrgent ? .user : .unhurriedUser
         case .holdings(let holdings):
             holdings.encode(into: &writer)
             return .holdings
@@ -171,7 +171,7 @@ enum Codec {
             let age: UInt16 = try reader.read()
             return .load(
                 id, bootID: bootID, try LoadRecord(from: &reader), age: .nanoseconds(Int64(age) * ageUnitNanoseconds))
-        case .user:
+        case .user, .unhurriedUser:
             let origin = PeerID(rawValue: try reader.read())
             let bootID: UInt64 = try reader.read()
             let sequence: UInt32 = try reader.read()
@@ -179,7 +179,9 @@ enum Codec {
                 throw .outOfRange(field: "user record")
             }
             let bytes = try reader.read(count: reader.remaining)
-            return .user(UserRecord(origin: origin, bootID: bootID, sequence: sequence, bytes: bytes))
+            return .user(
+                UserRecord(
+                    origin: origin, bootID: bootID, sequence: sequence, bytes: bytes, isUrgent: type == .user))
         case .holdings: return .holdings(try Holdings(from: &reader))
         case .direct:
             guard reader.remaining > 0, reader.remaining <= Membership.directRecordBytesMax else {

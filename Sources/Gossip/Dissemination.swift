@@ -17,6 +17,9 @@ struct Dissemination: Sendable {
     /// Eager copies: 2 members in each of 4 rounds leave out one member in 3,000, e^−8, within 0.25 s.
     static let pushFanOut = 2
     static let pushRounds = 4
+    /// The layer above finds the one member in 50 that 4 copies leave out, and fetches what it lacks.
+    static let unhurriedPushRounds = 2
+    static let unhurriedRides = 0
     static let pushDelay: Duration = .milliseconds(15)
     static let pushInterval: Duration = .milliseconds(40)
     /// Records that are not urgent wait this long for company.
@@ -48,8 +51,10 @@ struct Dissemination: Sendable {
     var wantsPush: Bool { queues.contains { $0.pushes > 0 } }
 
     /// Adds a framed record; returns how many user records had to go for it.
-    mutating func enqueue(_ bytes: [UInt8], as key: Key, pushing: Bool = true, isExempt: Bool = false) -> Int {
-        let pushes = pushing ? Self.pushFanOut * Self.pushRounds : 0
+    mutating func enqueue(
+        _ bytes: [UInt8], as key: Key, pushing: Bool = true, isExempt: Bool = false, isHurried: Bool = true
+    ) -> Int {
+        let pushes = pushing ? Self.pushFanOut * (isHurried ? Self.pushRounds : Self.unhurriedPushRounds) : 0
         switch key {
         case .standing(let subject):
             queues[0].remove(.suspect(subject))
@@ -57,7 +62,9 @@ struct Dissemination: Sendable {
         case .suspect: queues[0].put(bytes, as: key, pushes: pushes, isExempt: true)
         case .load: queues[1].put(bytes, as: key, pushes: pushes, isExempt: false)
         case .user:
-            queues[2].put(bytes, as: key, pushes: pushes, isExempt: false)
+            queues[2].put(
+                bytes, as: key, pushes: pushes, isExempt: false,
+                limit: isHurried ? .max : pushes + Self.unhurriedRides)
             return queues[2].trim(to: Self.userItemsMax)
         }
         return 0

@@ -238,7 +238,7 @@ extension Membership {
         guard user.origin != selfID, let entry = table[user.origin], entry.member.isUp,
             entry.member.bootID == user.bootID, table.admitUserRecord(user.sequence, from: user.origin)
         else { return }
-        gossip(.user(user), as: .user(user.origin, user.sequence), at: now)
+        gossip(user, at: now)
         effects.append(.deliver(user.bytes, from: user.origin))
     }
 

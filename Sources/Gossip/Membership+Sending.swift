@@ -86,7 +86,8 @@ extension Membership {
             counters.dropped.tooLong += 1
             return
         }
-        let dropped = dissemination.enqueue(bytes, as: key, pushing: pushing, isExempt: record.isUrgent)
+        let dropped = dissemination.enqueue(
+            bytes, as: key, pushing: pushing, isExempt: record.isUrgent, isHurried: record.isHurried)
         if dropped > 0 {
             counters.dropped.userRecords += UInt64(dropped)
             effects.append(.notice(.userRecordsDropped(dropped)))
@@ -100,10 +101,16 @@ extension Membership {
         precondition(!bytes.isEmpty && bytes.count <= publishBytesMax, "a user record has 1...publishBytesMax bytes")
         guard stage == .running else { return }
         publishedSequence += 1
-        let user = UserRecord(origin: selfID, bootID: bootID, sequence: publishedSequence, bytes: bytes)
+        let user = UserRecord(
+            origin: selfID, bootID: bootID, sequence: publishedSequence, bytes: bytes, isUrgent: isUrgent)
+        gossip(user, at: now)
+    }
+
+    /// What is not urgent waits for its like at every hop.
+    mutating func gossip(_ user: UserRecord, at now: MonotonicInstant) {
         gossip(
-            .user(user), as: .user(selfID, publishedSequence),
-            delay: isUrgent ? Dissemination.pushDelay : Dissemination.batchDelay, at: now)
+            .user(user), as: .user(user.origin, user.sequence),
+            delay: user.isUrgent ? Dissemination.pushDelay : Dissemination.batchDelay, at: now)
     }
 
     mutating func sendDirect(_ bytes: [UInt8], to id: PeerID, at now: MonotonicInstant) {

@@ -3,6 +3,8 @@ struct NewsQueue: Sendable {
     private struct Item: Sendable {
         let bytes: [UInt8]
         let isExempt: Bool
+        /// It is sent no more often than this, whatever the class allows.
+        let limit: Int
         var version: UInt64
         var transmissions = 0
         /// Copies that go out at once, without waiting for a probe to ride on.
@@ -34,10 +36,12 @@ struct NewsQueue: Sendable {
     var isEmpty: Bool { items.isEmpty }
     var count: Int { items.count }
 
-    mutating func put(_ bytes: [UInt8], as key: Dissemination.Key, pushes wanted: Int, isExempt: Bool) {
+    mutating func put(
+        _ bytes: [UInt8], as key: Dissemination.Key, pushes wanted: Int, isExempt: Bool, limit: Int = .max
+    ) {
         remove(key)
         versions += 1
-        items[key] = Item(bytes: bytes, isExempt: isExempt, version: versions, pushesLeft: wanted)
+        items[key] = Item(bytes: bytes, isExempt: isExempt, limit: limit, version: versions, pushesLeft: wanted)
         if wanted > 0 { pushes += 1 }
         place(key, versions, at: 0)
     }
@@ -111,7 +115,7 @@ struct NewsQueue: Sendable {
                 item.pushesLeft -= 1
                 if item.pushesLeft == 0 { pushes -= 1 }
             }
-            if item.transmissions >= limit {
+            if item.transmissions >= min(limit, item.limit) {
                 if item.pushesLeft > 0 { pushes -= 1 }
                 items[place.key] = nil
             } else {

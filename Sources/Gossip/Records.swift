@@ -80,6 +80,8 @@ struct UserRecord: Hashable, Sendable {
     var bootID: UInt64
     var sequence: UInt32
     var bytes: [UInt8]
+    /// Worth a datagram of its own; else it waits for its like at every hop.
+    var isUrgent = true
 }
 
 /// What a probe and its answer share: a look at the sender's table and its load.
@@ -139,6 +141,11 @@ enum Record: Hashable, Sendable {
         case .ping, .indirectProbe, .accuse, .buckets, .want: true
         default: false
         }
+    }
+
+    /// Told as often as news of members is.
+    var isHurried: Bool {
+        if case .user(let user) = self { user.isUrgent } else { true }
     }
 
     /// Never held back: a refutation too late is a death.

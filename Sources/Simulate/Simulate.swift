@@ -5,5 +5,5 @@ import ArgumentParser
 struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate", abstract: "Runs clusters of protocol cores on a virtual clock and network.",
-        subcommands: [GossipCommand.self, CacheMapCommand.self])
+        subcommands: [GossipCommand.self, CacheMapCommand.self, GoldenCommand.self])
 }

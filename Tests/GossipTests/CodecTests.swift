@@ -58,6 +58,7 @@ struct CodecTests {
         .holdings(holdings),
         .direct([9, 8, 7]),
         .user(UserRecord(origin: PeerID(rawValue: 1), bootID: 2, sequence: 3, bytes: [1, 2, 3])),
+        .user(UserRecord(origin: PeerID(rawValue: 1), bootID: 2, sequence: 3, bytes: [1, 2, 3], isUrgent: false)),
     ]
 
     static let state = StateMessage(

@@ -205,6 +205,9 @@ struct MembershipTests {
         (.left, .alive(Bench.alive(2, boot: 11)), .alive),
         (.dead, .alive(Bench.alive(2, boot: 11)), .alive),
         (.alive, .alive(Bench.alive(2, boot: 9, incarnation: 9)), .alive),
+        (.alive, Bench.claim(.suspect, 2, boot: 9, incarnation: 9), .alive),
+        (.alive, Bench.claim(.left, 2, boot: 9, incarnation: 9), .alive),
+        (.suspect, Bench.claim(.dead, 2, boot: 9, incarnation: 9), .suspect),
     ])
     func `records change states by incarnation and boot`(
         before: Member.State, record: Record, after: Member.State

@@ -108,6 +108,16 @@ struct ScriptTests {
     }
 }
 
+struct GoldenTraceTests {
+    @Test func `a debug build gives the traces that are written down, as a release build must`() throws {
+        let traces = try GoldenTraces.run()
+        #expect(GoldenTraces.differences(traces).isEmpty)
+        var other = traces
+        other[0].value ^= 1
+        #expect(GoldenTraces.differences(other).count == 1)
+    }
+}
+
 /// The checkers notice what they are there for.
 struct CheckerTests {
     private func formed(_ count: Int, seed: UInt64) throws -> ClusterSimulation {
@@ -174,7 +184,7 @@ struct CheckerTests {
         cluster.run(for: .seconds(1))
         #expect(checker.violations(cluster).isEmpty)
         var strict = QueueChecker()
-        strict.scale = 0.001
+        strict.scale = 0.0001
         _ = strict.violations(cluster)
         cluster.crash(2, isHostDown: true)
         cluster.run(for: .milliseconds(1_200))

@@ -15,7 +15,12 @@ package struct MapExchange: Sendable {
     }
 
     /// Changes wait this long for others, unless they fill a delta, or their result was costly.
-    static let flushDelay: Duration = .seconds(1)
+    ///
+    /// Each member hears every delta of all: the larger the cluster, the longer they wait, so that traffic stays bounded.
+    static let flushDelayMin: Duration = .seconds(1)
+    static let flushDelayMax: Duration = .seconds(5)
+    /// Members for whose deltas the shortest wait is paid.
+    static let flushMembers = 16
     /// Seconds that a step took whose result is announced at once.
     static let urgentCost = 10.0
     /// Streams to owners at once; and one each.
@@ -131,7 +136,12 @@ package struct MapExchange: Sendable {
         }
         guard own.hasChanges else { return }
         let isFull = own.changedBytes >= own.settings.pageBytes
-        if isUrgent || isFull { flush(at: now) } else if flushAt == nil { flushAt = now + Self.flushDelay }
+        if isUrgent || isFull { flush(at: now) } else if flushAt == nil { flushAt = now + flushDelay }
+    }
+
+    private var flushDelay: Duration {
+        let grown = Self.flushDelayMin * (Double(clusterSize) / Double(Self.flushMembers))
+        return min(max(grown, Self.flushDelayMin), Self.flushDelayMax)
     }
 
     /// Announces what changed.
