@@ -9,8 +9,11 @@ internal import Testing
     .enabled(
         if: ProcessInfo.processInfo.environment["PEERBUILD_E2E"] == "1",
         "end-to-end tests start real nodes as root; set PEERBUILD_E2E=1 to run them"),
-    .timeLimit(.minutes(2)))
+    .timeLimit(.minutes(isFullSize ? 30 : 4)))
 struct EndToEnd {}
+
+/// Whether tests run at the size that takes minutes in a debug build.
+let isFullSize = ProcessInfo.processInfo.environment["PEERBUILD_E2E_FULL"] != nil
 
 /// A condition of the outside world that did not come about in time, or a tool that failed.
 struct HarnessFailure: Error, CustomStringConvertible {
