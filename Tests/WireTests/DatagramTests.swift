@@ -3,6 +3,7 @@ import Logging
 import Sodium
 import Testing
 import UVLoop
+
 @testable import Wire
 
 /// A bare UDP socket, for packets that no node would send.
