@@ -233,8 +233,11 @@ package struct Membership: Sendable {
         consider(leaveAt)
         for probe in probes { consider(probe.nextAt(period: configuration.period)) }
         for probe in relayed { consider(probe.deadline) }
-        consider(nextJudgeAt)
-        if stage == .running { consider(joining.nextAt) }
+        // A node that leaves judges nobody: what `runDue` passes over must not wake it, or it wakes for ever.
+        if stage == .running {
+            consider(nextJudgeAt)
+            consider(joining.nextAt)
+        }
         guard let soonest, soonest != armedAt else { return }
         // What is overdue already is due now: only time lost from here on counts as late.
         let due = max(soonest, now)

@@ -179,6 +179,21 @@ struct SimulationTests {
         expectNone(AgreementChecker().violations(cluster), seed: 70)
     }
 
+    /// It judges nobody any more; a wake for a verdict that it will not give would come back at once, for ever.
+    @Test func `a node that leaves while it suspects others sleeps until it has left`() throws {
+        var cluster = try cluster(of: 8, seed: 72)
+        cluster.crash(3, isHostDown: true)
+        cluster.crash(4, isHostDown: true)
+        let accuses = cluster.run(within: .seconds(5), every: .milliseconds(10)) { cluster in
+            cluster.running.allSatisfy { cluster.nodes[$0].membership.hasSuspects }
+        }
+        #expect(accuses)
+        for index in cluster.running { cluster.tell(index, .leave) }
+        cluster.run(for: .seconds(5))
+        expectNone(cluster.violations, seed: 72)
+        #expect(cluster.running.isEmpty)
+    }
+
     @Test func `the last but one can leave`() throws {
         var cluster = try cluster(of: 2, seed: 71)
         cluster.tell(1, .leave)

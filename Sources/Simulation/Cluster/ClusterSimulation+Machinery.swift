@@ -18,7 +18,9 @@ extension ClusterSimulation {
 
     mutating func step() {
         guard let (at, happening) = heap.next() else { return }
+        happenedAtOnce = at == now ? happenedAtOnce + 1 : 0
         now = at
+        guard happenedAtOnce < Self.atOnceMax else { return noteLivelock(happening) }
         switch happening {
         case .event(let event, let node, let process):
             guard nodes[node].process == process else { return }
@@ -31,6 +33,12 @@ extension ClusterSimulation {
             request(asker: asker, id: id, target: target, bytes: bytes, process: process)
         case .resume(let node): resume(node)
         }
+    }
+
+    /// Drops what keeps time from going on, so that the run ends and names it.
+    private mutating func noteLivelock(_ happening: Happening) {
+        happenedAtOnce = 0
+        violations.append("livelock: at \(now.nanoseconds) there is no end of \(happening)")
     }
 
     mutating func resume(_ node: Int) {

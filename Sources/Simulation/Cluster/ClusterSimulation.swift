@@ -116,6 +116,10 @@ package struct ClusterSimulation: Sendable {
     /// Who waits for the answer of an exchange, by token; taken out when answered.
     var pending: [UInt64: (asker: Int, id: Membership.ExchangeID, process: UInt64)] = [:]
     var tokens: UInt64 = 0
+    /// Happenings in a row at the present instant.
+    var happenedAtOnce = 0
+    /// More than the largest simulated cluster has in one instant; a wake that asks for itself has no end.
+    static let atOnceMax = 1_000_000
 
     package init(seed: UInt64, configuration: GossipConfiguration = GossipConfiguration()) {
         random = SplitMix64(seed: seed)
