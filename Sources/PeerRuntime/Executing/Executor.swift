@@ -96,17 +96,19 @@ struct Executor: Sendable {
         defer { held.release() }
         var execution = execution
         let reads = InputDependency.reads(of: execution.operation, inputs: execution.inputs.count)
+        var aside: [TreeReading] = []
         for (index, input) in execution.inputs.enumerated() {
             do {
                 let reading = TreeReading(tree: input, selections: reads[index])
-                await prefetcher.giveWay(to: input.chain.layers.map(\.id))
+                aside += await prefetcher.giveWay(to: input.chain.layers.map(\.id))
                 execution.inputs[index].chain = try await fetcher.hold(reading, in: held)
             } catch let error as LayersUnavailable {
                 logger.warning("an input is lost", metadata: ["step": "\(execution.name)", "error": "\(error)"])
+                prefetcher.add(aside)
                 return .inputLost(index)
             }
         }
-        prefetcher.add(execution.prefetch)
+        prefetcher.add(aside + execution.prefetch)
         let ready = execution
         do {
             let (outputs, seconds) = try await inSlot(ready) {

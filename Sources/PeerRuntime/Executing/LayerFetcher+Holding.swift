@@ -11,6 +11,8 @@ struct TreeReading: Sendable {
     var tree: Assignment.Input
     /// Nil: all of it.
     var selections: [ContentSelection]?
+
+    func hasAny(of layers: Set<Digest>) -> Bool { tree.chain.layers.contains { layers.contains($0.id) } }
 }
 
 /// Layers that are brought here and kept for as long as somebody builds on them.

@@ -8,7 +8,8 @@ internal import Synchronization
 /// Brings what later steps of a segment read while an earlier one runs: one tree at a time, behind all pulls that a step
 /// waits for.
 ///
-/// A pull that a step waits for takes over: what has come stays, and it goes on from there.
+/// A pull that a step waits for takes over: what has come stays, and it goes on from there. The rest of the tree follows
+/// once the step has what it waited for.
 final class Prefetcher: Sendable {
     /// Trees that may wait; more would be for steps that are far away.
     private static let waitingMax = 64
@@ -16,9 +17,16 @@ final class Prefetcher: Sendable {
     private struct State {
         var waiting: [TreeReading] = []
         var isRunning = false
-        /// The layers that are on their way, and the word to stop.
-        var current: (layers: Set<Digest>, stop: AsyncStream<Void>.Continuation)?
+        /// What is on its way, and the word to stop.
+        var current: (reading: TreeReading, stop: AsyncStream<Void>.Continuation)?
         var giveWay: [CheckedContinuation<Void, Never>] = []
+
+        /// Takes out what has one of these layers to bring.
+        mutating func setAside(_ layers: Set<Digest>) -> [TreeReading] {
+            let aside = waiting.filter { $0.hasAny(of: layers) }
+            waiting.removeAll { $0.hasAny(of: layers) }
+            return aside
+        }
     }
 
     private let fetcher: LayerFetcher
@@ -46,18 +54,25 @@ final class Prefetcher: Sendable {
         if isFirst { jobs.start { await self.work() } }
     }
 
-    /// Stops bringing any of these layers; returns when their streams are closed.
-    func giveWay(to layers: [Digest]) async {
+    /// Stops bringing trees with any of these layers; returns them when their streams are closed.
+    ///
+    /// Whoever waits for the layers adds the trees again when they are here: a tree may share only its base with what the
+    /// step grows from.
+    func giveWay(to layers: [Digest]) async -> [TreeReading] {
+        let missing = Set(layers.filter { !fetcher.snapshots.contains($0) })
+        guard !missing.isEmpty else { return [] }
+        let (aside, current) = state.withLock { ($0.setAside(missing), $0.current?.reading) }
+        guard let current, current.hasAny(of: missing) else { return aside }
         await withCheckedContinuation { continuation in
             let isFree = state.withLock { state in
-                state.waiting.removeAll { $0.tree.chain.layers.contains { layers.contains($0.id) } }
-                guard let current = state.current, !current.layers.isDisjoint(with: layers) else { return true }
+                guard let current = state.current, current.reading.hasAny(of: missing) else { return true }
                 current.stop.finish()
                 state.giveWay.append(continuation)
                 return false
             }
             if isFree { continuation.resume() }
         }
+        return [current] + aside
     }
 
     private func work() async {
@@ -85,7 +100,7 @@ final class Prefetcher: Sendable {
             }
             let reading = state.waiting.removeFirst()
             let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
-            state.current = (Set(reading.tree.chain.layers.map(\.id)), continuation)
+            state.current = (reading, continuation)
             return (reading, stream)
         }
     }
