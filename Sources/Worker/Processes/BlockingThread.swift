@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Synchronization
 
 /// Runs blocking work on a thread of its own, so that it holds up none of the few threads that run tasks.
 ///
@@ -14,11 +15,39 @@ enum BlockingThread {
     /// Cancellation does not interrupt it.
     static func run<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
-            start { continuation.resume(with: Result(catching: body)) }
+            let thread = start { continuation.resume(with: Result(catching: body)) }
+            if let thread { pthread_detach(thread) }
         }
     }
 
-    private static func start(_ body: @escaping () -> Void) {
+    /// Starts `body` on another thread, for what this one need not wait for yet.
+    static func begin<Value: Sendable>(_ body: @escaping @Sendable () -> Value) -> Pending<Value> {
+        let pending = Pending<Value>()
+        pending.thread.withLock { $0 = start { pending.value.withLock { $0 = body() } } }
+        return pending
+    }
+
+    /// What a thread is making.
+    final class Pending<Value: Sendable>: Sendable {
+        fileprivate let value = Mutex<Value?>(nil)
+        /// Nil once it is over.
+        fileprivate let thread = Mutex<pthread_t?>(nil)
+
+        fileprivate init() {}
+
+        /// Blocks until it is made.
+        func wait() -> Value {
+            thread.withLock { thread in
+                if let running = thread { pthread_join(running, nil) }
+                thread = nil
+            }
+            guard let made = value.withLock(\.self) else { preconditionFailure("the thread ended without a value") }
+            return made
+        }
+    }
+
+    /// Nil when no thread is to be had: `body` has run on this one then, slower for the others, but still right.
+    private static func start(_ body: @escaping () -> Void) -> pthread_t? {
         let job = Unmanaged.passRetained(Job(body))
         var thread = pthread_t()
         let code = pthread_create(
@@ -29,10 +58,9 @@ enum BlockingThread {
                 return nil
             }, job.toOpaque())
         guard code == 0 else {
-            // No thread to be had: slower for the others, but still right.
             job.takeRetainedValue().body()
-            return
+            return nil
         }
-        pthread_detach(thread)
+        return thread
     }
 }

@@ -2,7 +2,7 @@ internal import Glibc
 
 /// One run of a container by the OCI runtime, from start to its complete end.
 ///
-/// Blocks its thread; the runtime is one process (`crun run`) that creates, waits for and deletes the container.
+/// Blocks its thread, and leaves the groups of its place to the caller; the runtime is one process (`crun run`) that creates, waits for and deletes the container.
 struct ContainerRun {
     enum Outcome {
         case exited(Int32)
@@ -43,7 +43,6 @@ struct ContainerRun {
             cleanUp()
             return .cancelled
         }
-        if place != nil, !groups.remove() { groups.destroy(rounds: Self.killAttemptsMax) }
         guard code != 0, let reason = runtimeError() else { return .exited(code) }
         cleanUp()
         return .notStarted(reason: reason)

@@ -50,8 +50,15 @@ struct ControlGroups {
     /// Removes the groups with those below; true when none is left.
     @discardableResult
     func remove() -> Bool {
-        for directory in directories { Self.removeTree(directory, depth: 0) }
-        return directories.isEmpty
+        var isEmpty = true
+        for hierarchy in [""] + Self.entries(of: Self.root).map({ "/" + $0 }) {
+            let directory = Self.root + hierarchy + path
+            // Nearly all have none below: looking for one costs more than the removal.
+            if rmdir(directory) == 0 || errno == ENOENT || errno == ENOTDIR { continue }
+            Self.removeTree(directory, depth: 0)
+            if Self.isDirectory(directory) { isEmpty = false }
+        }
+        return isEmpty
     }
 
     /// Kills until nothing is left and removes the groups; gives up after `rounds` of 10 ms.
@@ -61,6 +68,14 @@ struct ControlGroups {
             if remove() { return }
             poll(nil, 0, 10)
         }
+    }
+
+    /// Attempts to kill what is left in groups that should be empty, of 10 ms each.
+    private static let leaveRoundsMax = 300
+
+    /// Removes groups whose processes have ended, and kills what has not.
+    func leave() {
+        if !remove() { destroy(rounds: Self.leaveRoundsMax) }
     }
 
     private static func collect(_ directory: String, depth: Int, into pids: inout Set<pid_t>) {

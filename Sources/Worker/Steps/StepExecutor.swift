@@ -186,17 +186,23 @@ package final class StepExecutor: Sendable {
         let groups = ControlGroups(
             path: (parent.isEmpty ? configuration.controlGroupParent : "/" + parent.joined(separator: "/")) + "/\(id)")
         let bundle = try runDirectory.makeBundle(id, groups: groups)
-        defer { runDirectory.removeBundle(bundle) }
+        var tidying = StepTidying(runDirectory: runDirectory, bundle: bundle, groups: groups)
+        defer { tidying.end() }
         let mounts = StepMounts(snapshots: snapshots, inputs: request.inputs, bundle: bundle)
         defer { mounts.release() }
+        // A third of what is to be done before the container runs, and it needs nothing of the rest.
+        let place = BlockingThread.begin { [self] in makePlace(request, groups) }
+        tidying.place = place
         let specification = try prepare(request, mounts, bundle: bundle, groups: groups)
         try RunDirectory.write(specification.encoded, to: "\(bundle)/config.json")
         var log = StepLog(request.context.log)
         let outcome = try ContainerRun(
             runtime: runtime, stateDirectory: runDirectory.runtimeState, bundle: bundle, id: id, groups: groups,
-            place: place(request, groups),
+            place: place.wait(),
             hiddenMounts: HiddenMounts.paths(keeping: [specification.rootPath] + specification.mounts.map(\.source))
         ).run(log: &log, cancellation: cancellation, sockets: mounts.sockets, accepted: accepted)
+        // While the result is stored.
+        tidying.begin()
         switch outcome {
         case .cancelled: throw CancellationError()
         case .notStarted(let reason): throw OperationError.notStarted(arguments: meta.args, reason: reason)
@@ -208,7 +214,7 @@ package final class StepExecutor: Sendable {
     }
 
     /// The groups of a step without limits; the runtime makes those with limits.
-    private func place(_ request: Request, _ groups: ControlGroups) -> StepPlace? {
+    private func makePlace(_ request: Request, _ groups: ControlGroups) -> StepPlace? {
         guard runtime.canLeaveGroups, request.resources == nil else { return nil }
         return StepPlace.make(groups, devices: request.op.security == .insecure ? nil : DeviceRule.ofSteps)
     }

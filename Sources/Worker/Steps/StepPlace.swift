@@ -52,18 +52,18 @@ struct StepPlace {
     }
 
     private static func restrict(_ directory: String, _ rules: [DeviceRule]) -> Bool {
-        write("a", to: "\(directory)/devices.deny")
-            && rules.allSatisfy { write($0.line, to: "\(directory)/devices.allow") }
+        write(["a"], to: "\(directory)/devices.deny")
+            && write(rules.map(\.line), to: "\(directory)/devices.allow")
     }
 
-    /// Makes what is missing of `path`; `each` completes a directory, false when it can't.
+    /// Makes what is missing of `path`, from its end on; `each` completes a directory that was made, false when it can't.
     private static func makeDirectories(_ path: String, below root: String, each: (String) -> Bool) -> Bool {
-        var directory = root
-        for component in path.dropFirst(root.count).split(separator: "/") {
-            directory += "/" + component
-            guard mkdir(directory, 0o755) == 0 || errno == EEXIST, each(directory) else { return false }
-        }
-        return true
+        if mkdir(path, 0o755) == 0 { return each(path) }
+        if errno == EEXIST { return true }
+        guard errno == ENOENT, path.utf8.count > root.utf8.count, let end = path.lastIndex(of: "/"),
+            makeDirectories(String(path[..<end]), below: root, each: each), mkdir(path, 0o755) == 0 || errno == EEXIST
+        else { return false }
+        return each(path)
     }
 
     /// Gives a new group the value of the one above.
@@ -71,12 +71,14 @@ struct StepPlace {
         let isSet = ControlGroups.contentOf("\(directory)/\(file)")?.contains { !$0.isWhitespace } ?? false
         guard !isSet else { return true }
         guard let value = ControlGroups.contentOf("\(directory)/../\(file)") else { return false }
-        return write(value, to: "\(directory)/\(file)")
+        return write([value], to: "\(directory)/\(file)")
     }
 
-    private static func write(_ text: String, to path: String) -> Bool {
+    /// Writes each text at once, as these files want it.
+    private static func write(_ texts: [String], to path: String) -> Bool {
         let number = open(path, O_WRONLY | O_CLOEXEC)
         guard number >= 0 else { return false }
-        return (try? FileDescriptor(number).writeAll(Array(text.utf8), name: path)) != nil
+        let file = FileDescriptor(number)
+        return texts.allSatisfy { (try? file.writeAll(Array($0.utf8), name: path)) != nil }
     }
 }
