@@ -31,6 +31,8 @@ struct AntiEntropy: Sendable {
     static let farPeriods = 0.25
 
     var count: Int { outgoing.count }
+    /// Whether a repair by stream is under way.
+    var isRepairing: Bool { outgoing.contains { if case .repair = $0.purpose { true } else { false } } }
 
     mutating func begin(_ purpose: Purpose, at now: MonotonicInstant, period: Duration) -> Membership.ExchangeID {
         lastID += 1
@@ -58,9 +60,9 @@ struct AntiEntropy: Sendable {
     mutating func wantsRepair(
         at now: MonotonicInstant, tableChangedAt: MonotonicInstant, isFar: Bool, period: Duration
     ) -> Bool {
-        guard now >= nextRepairAt, isFar || now - tableChangedAt >= period * Self.quietPeriods,
-            !outgoing.contains(where: { if case .repair = $0.purpose { true } else { false } })
-        else { return false }
+        guard now >= nextRepairAt, isFar || now - tableChangedAt >= period * Self.quietPeriods, !isRepairing else {
+            return false
+        }
         nextRepairAt = now + period * (isFar ? Self.farPeriods : Self.repairPeriods)
         return true
     }

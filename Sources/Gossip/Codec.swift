@@ -9,6 +9,8 @@ enum Codec {
     static let version: UInt8 = 1
     /// Type and two bytes of length.
     static let frameBytesMax = 3
+    /// A ping with its frame; no answer to a stranger is longer, but for an ack.
+    static let pingBytes = 32
     /// Records of one datagram that are looked at; more are dropped with the datagram.
     static let recordsMax = 128
     /// Records that make this node send something each; the rest of the kind is ignored (SWIM has no such bound, a

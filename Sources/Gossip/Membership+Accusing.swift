@@ -24,7 +24,7 @@ extension Membership {
                 // Whoever was to give the verdict did not, or was not heard: take it over.
                 let due = known.startedAt + configuration.period * (configuration.suspicionPeriodsMin * known.damping)
                 suspicion.isOwn = known.evidence != .accepted && now >= due
-                suspicion.isInFinalProbe = false
+                suspicion.lookEndsAt = nil
             }
             guard suspicion.isOwn else { return setSuspicion(suspicion, of: id) }
         } else {
@@ -69,7 +69,7 @@ extension Membership {
     private mutating func publish(_ before: Suspicion, of entry: MemberTable.Entry, at now: MonotonicInstant) {
         var suspicion = before
         let isNew = !suspicion.isPublic
-        suspicion.isPublic = true
+        suspicion.becomePublic(at: now)
         setSuspicion(suspicion, of: entry.member.id)
         let claim = Claim(
             kind: .suspect, subject: entry.member.id, bootID: entry.member.bootID,
@@ -116,7 +116,9 @@ extension Membership {
             send(
                 [.clear(subject: member.id, bootID: member.bootID, incarnation: member.incarnation)],
                 to: origin.source, as: .probing)
-        } else if let known = table.suspicions[member.id], known.accusers.contains(selfID) {
+        } else if let known = table.suspicions[member.id], known.accusers.contains(selfID),
+            known.evidence == accusation.evidence
+        {
             send([.confirm(Accusation(member, evidence: known.evidence))], to: origin.source, as: .probing)
         } else {
             startProbe(of: member.id, for: .confirmation, asker: origin.id, at: now)
@@ -142,10 +144,9 @@ extension Membership {
             counters.accusationsCleared += 1
             return setSuspicion(nil, of: id)
         }
-        // It lives, but its refutation is still to come: at least another period.
-        guard suspicion.evidence != .accepted else { return }
+        // It lives, but its refutation is still to come: at least another period, also for one that was stopped.
         var longer = suspicion
-        longer.isInFinalProbe = false
+        longer.lookEndsAt = nil
         let due = suspicion.deadline(configuration, membersUp: table.up.count)
         let wanted = now + configuration.period
         if due < wanted { longer.extend(by: wanted - due) }
@@ -163,14 +164,21 @@ extension Membership {
             // Once asked, it is asked again a while later.
             return max(due + configuration.period * ProbeTiming.bystander, suspicion.askAt ?? due)
         }
-        var due = suspicion.isInFinalProbe ? deadline : lastLookAt(suspicion, deadline)
+        var due = lastLook(suspicion, deadline) ?? lookAt(suspicion, deadline)
         if suspicion.accusers.count < suspicion.accusersNeeded, let askAt = suspicion.askAt { due = min(due, askAt) }
         return due
     }
 
-    private func lastLookAt(_ suspicion: Suspicion, _ deadline: MonotonicInstant) -> MonotonicInstant {
-        if suspicion.evidence == .accepted, let askAt = suspicion.askAt { return min(askAt, deadline) }
-        return deadline + configuration.period * -ProbeTiming.lastLook
+    /// When the accuser has to look again.
+    private func lookAt(_ suspicion: Suspicion, _ deadline: MonotonicInstant) -> MonotonicInstant {
+        let last = deadline + configuration.period * -ProbeTiming.lastLook
+        if suspicion.evidence == .accepted, let askAt = suspicion.askAt { return min(askAt, last) }
+        return last
+    }
+
+    /// When the look is over that serves the verdict; nil if none has begun, or the verdict was put off since.
+    private func lastLook(_ suspicion: Suspicion, _ deadline: MonotonicInstant) -> MonotonicInstant? {
+        suspicion.lookEndsAt.flatMap { $0 >= deadline ? $0 : nil }
     }
 
     mutating func judge(at now: MonotonicInstant) {
@@ -188,17 +196,15 @@ extension Membership {
                 startProbe(of: id, for: .challenge, at: now)
                 continue
             }
-            if deadline <= now, suspicion.isInFinalProbe || suspicion.evidence == .accepted {
+            // A look that began late, because a confirmation did, is waited for all the same.
+            if let end = lastLook(suspicion, deadline), end <= now {
                 condemn(id, at: now)
-            } else if !suspicion.isInFinalProbe, lastLookAt(suspicion, deadline) <= now {
-                suspicion.isInFinalProbe = true
+            } else {
+                suspicion.lookEndsAt = now + configuration.period * ProbeTiming.lastLook
                 // The confirmers look once more too.
                 ask(&suspicion, about: entry.member, at: now)
                 setSuspicion(suspicion, of: id)
                 startProbe(of: id, for: .final, at: now)
-            } else {
-                ask(&suspicion, about: entry.member, at: now)
-                setSuspicion(suspicion, of: id)
             }
         }
     }
@@ -208,12 +214,11 @@ extension Membership {
         let before = suspicion.evidence
         suspicion.evidence = probe.evidence
         if probe.evidence == .accepted {
-            suspicion.isInFinalProbe = false
             suspicion.askAt = now + configuration.period * ProbeTiming.stalledLook
         } else if before == .accepted, probe.evidence == .silence {
-            // The kernel too has gone silent: the wait begins only now.
-            suspicion.isInFinalProbe = false
-            suspicion.startedAt = now
+            // The kernel too has gone silent, or its answer was lost: the wait begins now, and others are asked at once.
+            suspicion.beginAgain(by: selfID, at: now)
+            ask(&suspicion, about: entry.member, at: now)
         }
         setSuspicion(suspicion, of: probe.subject)
         if before != suspicion.evidence { confirmed(probe.subject, at: now) }

@@ -17,14 +17,24 @@ extension Membership {
                 at: now, tableChangedAt: table.changedAt, isFar: isFar || isStranger, period: configuration.period)
         else { return }
         counters.antiEntropy.differencesSeen += 1
-        if isFar || isStranger || table.isFull {
-            counters.antiEntropy.byStream += 1
-            return exchange(
-                for: .repair(origin.id), to: table[origin.id]?.address ?? origin.source, expecting: origin.id, at: now)
-        }
+        if isFar || isStranger || table.isFull { return wholeRepair(with: origin, at: now) }
         counters.antiEntropy.byDatagrams += 1
         let count = Buckets.count(members: table.count, datagramBytesMax: configuration.datagramBytesMax)
         send([.buckets(table.bucketHashes(count: count))], to: answerAddress(origin), as: .repair)
+    }
+
+    private mutating func wholeRepair(with origin: Origin, at now: MonotonicInstant) {
+        counters.antiEntropy.byStream += 1
+        exchange(for: .repair(origin.id), to: table[origin.id]?.address ?? origin.source, expecting: origin.id, at: now)
+    }
+
+    /// The other knows what no datagram tells.
+    mutating func repairByStream(with origin: Origin, at now: MonotonicInstant) {
+        guard stage == .running, isKnown(origin),
+            antiEntropy.wantsRepair(
+                at: now, tableChangedAt: table.changedAt, isFar: true, period: configuration.period)
+        else { return }
+        wholeRepair(with: origin, at: now)
     }
 
     mutating func exchange(with id: PeerID, at now: MonotonicInstant) {
@@ -61,6 +71,7 @@ extension Membership {
         var wanted: [PeerID] = []
         var news: [Record] = []
         var listed: Set<PeerID> = []
+        var isByStream = false
         for standing in standings where Buckets.index(of: standing.id, count: Int(count)) == Int(index) {
             listed.insert(standing.id)
             guard let known = table[standing.id]?.member, standing.id != selfID else {
@@ -73,7 +84,10 @@ extension Membership {
             }
             let theirs = (standing.bootID, standing.incarnation)
             let ours = (known.bootID, known.incarnation)
-            if theirs > ours {
+            if theirs.0 != ours.0, !known.isUp || standing.state == .dead || standing.state == .left {
+                // The end of a boot means nothing to who does not know that boot; a whole record has it.
+                isByStream = true
+            } else if theirs > ours {
                 wanted.append(standing.id)
             } else if theirs < ours {
                 if known.state == .dead { askTheDead(known) } else { news.append(record(of: known)) }
@@ -86,6 +100,7 @@ extension Membership {
         }
         if !wanted.isEmpty { news.append(.want(Array(wanted.prefix(Self.wantedMax)))) }
         sendPacked(news, to: answerAddress(origin))
+        if isByStream, !antiEntropy.isRepairing { wholeRepair(with: origin, at: now) }
     }
 
     /// Same boot and incarnation, another state.

@@ -87,6 +87,7 @@ extension Membership {
         if alive.bootID > bootID || isOfTwin(alive) {
             heardOfTwin(bootID: alive.bootID, at: alive.metadata.address, now)
         } else if alive.bootID < bootID {
+            if !own.metadata.isReached(at: alive.metadata.address) { twin.foundBefore(alive.metadata.address) }
             // Somebody still believes in the boot before this one.
             announceSelf(at: now)
         } else if alive.incarnation > own.incarnation {
@@ -105,11 +106,7 @@ extension Membership {
             takeDown(entry, by: claim, to: .left, at: now)
         case .dead:
             guard entry.member.isUp, claim.incarnation >= entry.member.incarnation else { return }
-            // A verdict comes after a suspicion that all heard; without one it is old news from beyond a partition that
-            // has just healed, unless the accused's own kernel said that the process is gone.
-            guard table.suspicions[claim.subject]?.isPublic == true || claim.evidence == .refused else {
-                return challenge(claim, at: now)
-            }
+            guard isDue(claim, entry, at: now) else { return challenge(claim, isVerdict: true, at: now) }
             takeDown(entry, by: claim, to: .dead, at: now)
         case .suspect:
             guard entry.member.isUp, claim.incarnation >= entry.member.incarnation else { return }
@@ -117,17 +114,36 @@ extension Membership {
         }
     }
 
+    /// Whether a verdict is one that this node could expect, not old news from beyond a partition that has just healed.
+    ///
+    /// A verdict follows a suspicion that all have known for a while, on the same evidence, and the accused was not heard
+    /// since. The word of the accused's own kernel that the process is gone needs none of that.
+    private func isDue(_ verdict: Claim, _ entry: MemberTable.Entry, at now: MonotonicInstant) -> Bool {
+        guard verdict.evidence != .refused else { return true }
+        guard let suspicion = table.suspicions[verdict.subject], let publicSince = suspicion.publicSince,
+            (suspicion.evidence == .accepted) == (verdict.evidence == .accepted)
+        else { return false }
+        let quiet = configuration.period * configuration.suspicionPeriodsMin
+        return now - publicSince >= configuration.period * ProbeTiming.verdictAfter
+            && entry.heardAt.map { now - $0 >= quiet } ?? true
+    }
+
     /// Learnt by comparing tables: the other side of a healed partition calls ours dead.
     ///
     /// Such a word is an accusation to be refuted, no verdict; otherwise both halves would first kill each other's
-    /// members. The accused is asked at once.
-    mutating func challenge(_ claim: Claim, at now: MonotonicInstant) {
+    /// members. The accused is asked at once. With `isVerdict` somebody has just decided, and a look of this node that
+    /// fails suffices.
+    mutating func challenge(_ claim: Claim, isVerdict: Bool = false, at now: MonotonicInstant) {
         guard claim.subject != selfID else { return accused(claim, at: now) }
         guard let entry = table[claim.subject], entry.member.bootID == claim.bootID, entry.member.isUp,
             claim.incarnation >= entry.member.incarnation
         else { return }
         send([.claim(claim)], to: entry.address, as: .probing)
         startProbe(of: claim.subject, for: .challenge, at: now)
+        guard isVerdict,
+            let index = probes.firstIndex(where: { $0.subject == claim.subject && $0.purpose != .scheduled })
+        else { return }
+        probes[index].verdict = claim
     }
 
     /// All hear of a suspect; the accuser gives the verdict, the others wait for it.
@@ -136,7 +152,7 @@ extension Membership {
             let isNews = !known.isPublic || !known.accusers.contains(claim.accuser) || known.evidence != claim.evidence
             guard isNews else { return }
             let wasPublic = known.isPublic
-            known.isPublic = true
+            known.becomePublic(at: now)
             known.confirm(by: claim.accuser, evidence: claim.evidence)
             if known.accusers.first == claim.accuser { known.evidence = claim.evidence }
             setSuspicion(known, of: claim.subject)
@@ -150,7 +166,7 @@ extension Membership {
         var suspicion = Suspicion(
             incarnation: claim.incarnation, bootID: claim.bootID, accuser: claim.accuser, evidence: claim.evidence,
             isOwn: false, membersUp: table.up.count, damping: entry.returns.factor(at: now), at: now)
-        suspicion.isPublic = true
+        suspicion.becomePublic(at: now)
         setSuspicion(suspicion, of: claim.subject)
         gossip(.claim(claim), as: .suspect(claim.subject), at: now)
         becameSuspect(raised, evidence: claim.evidence, at: now)

@@ -17,6 +17,11 @@ extension Membership {
         guard origin.id != selfID else { return heardOwnIdentity(origin) }
         if let known = table.bootID(of: origin.id), known > origin.bootID {
             counters.dropped.oldBoot += 1
+            // Alive behind a copy of itself, it hears nothing that is sent to its identity. Shorter than any ping.
+            if bytes.count >= Codec.pingBytes {
+                let incarnation = table.incarnation(of: origin.id) ?? 0
+                send([.clear(subject: origin.id, bootID: known, incarnation: incarnation)], to: origin.source)
+            }
             return
         }
         heardFrom(origin, at: now)
@@ -74,6 +79,7 @@ extension Membership {
         case .nack(let number): nackReceived(number)
         case .accuse(let accusation): accusationReceived(accusation, from: origin, at: now)
         case .confirm(let accusation): confirmationReceived(accusation, from: origin, at: now)
+        case .clear(selfID, let boot, _): if boot > bootID { repairByStream(with: origin, at: now) }
         case .clear(let subject, let boot, let incarnation):
             showedLife(subject, bootID: boot, incarnation: incarnation, at: now)
         case .alive(let alive): apply(alive, at: now)
@@ -115,7 +121,7 @@ extension Membership {
         var records: [Record] = []
         if let entry, isExpected, let claim = standing(of: entry) { records.append(.claim(claim)) }
         records.append(.ack(incarnation: ownIncarnation, pulseOfSelf(pulse.number), seenAt: seenAt))
-        if stage == .leaving { records.append(.claim(farewell)) }
+        if stage == .leaving, isExpected { records.append(.claim(farewell)) }
         if isExpected, ownIncarnation > 0, pulse.stateHash != table.stateHash {
             records.append(AliveRecord(own).refutation)
         }

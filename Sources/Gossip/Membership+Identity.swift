@@ -21,7 +21,9 @@ extension Membership {
         // The boot id that was asked for has not come yet.
         guard bootWantedAbove.map({ $0 < theirs }) ?? true else { return }
         let isLower = own.address < address
-        switch twin.answer(ownsLowerAddress: isLower, at: now, period: configuration.period) {
+        switch twin.answer(
+            to: address, sharesBoot: theirs == bootID, ownsLowerAddress: isLower, at: now, period: configuration.period)
+        {
         case .defend:
             bootWantedAbove = theirs
             effects.append(.bootWanted(above: theirs))

@@ -58,11 +58,14 @@ extension Membership {
     }
 
     /// The table from a random place on, this node first, so that a table too large for one message is covered in turns.
-    private mutating func wholeState(at now: MonotonicInstant) -> [UInt8] {
+    ///
+    /// `asker` is what this node knew of who asks until it did: a copy learns so that its identity is in use.
+    private mutating func wholeState(to asker: Member? = nil, at now: MonotonicInstant) -> [UInt8] {
         let members = table.members.filter { $0.id != selfID }
         let start = members.isEmpty ? 0 : Int(random.next() >> 33) % members.count
-        let entries = ([own] + members[start...] + members[..<start]).map {
-            StateMessage.Entry($0, at: now)
+        let entries = ([own] + members[start...] + members[..<start]).map { member in
+            let isReplaced = member.id == asker?.id && asker?.isUp == true
+            return StateMessage.Entry(isReplaced ? asker ?? member : member, at: now)
         }
         return StateMessage(sender: selfID, bootID: bootID, entries: entries).encoded()
     }
@@ -95,8 +98,10 @@ extension Membership {
             return
         }
         do throws(CodecError) {
-            merge(try StateMessage(decoding: bytes), at: now)
-            effects.append(.answerExchange(token: token, wholeState(at: now)))
+            let asked = try StateMessage(decoding: bytes)
+            let before = table[asked.sender]?.member
+            merge(asked, at: now)
+            effects.append(.answerExchange(token: token, wholeState(to: before, at: now)))
         } catch {
             effects.append(.notice(.malformed(from: nil, error)))
             effects.append(.answerExchange(token: token, nil))
@@ -133,6 +138,10 @@ extension Membership {
         at now: MonotonicInstant
     ) {
         let alive = entry.alive
+        if alive.id == selfID, entry.state == .suspect, alive.bootID == bootID, !isOfTwin(alive) {
+            // Streams bring it to a node whose datagrams are blocked.
+            return apply(claim(.suspect, entry, by: sender), at: now)
+        }
         apply(alive, passingOn: passesOn, at: now)
         if let known = table[alive.id]?.member, known.state == .dead, known.bootID == alive.bootID,
             alive.incarnation <= known.incarnation, challenges < Self.challengesMax

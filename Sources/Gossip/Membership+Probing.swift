@@ -71,8 +71,6 @@ extension Membership {
     }
 
     private mutating func connect(_ index: Int, _ entry: MemberTable.Entry) {
-        guard !probes[index].hasConnected else { return }
-        probes[index].hasConnected = true
         let share = ProbeTiming.failed - (probes[index].stage == .moreRelayed ? ProbeTiming.moreRelays : 0)
         effects.append(
             .connect(
@@ -98,7 +96,8 @@ extension Membership {
             case .relayed where probes[index].evidence == .refused: fail(probes.remove(at: index), entry, at: now)
             case .relayed:
                 escalate(index, to: .moreRelayed, relays: ProbeTiming.relaysSecond, entry: entry)
-                connect(index, entry)
+                // A second time where the first segment may have been lost: a kernel repeats it only after a second.
+                if probes[index].evidence == .silence { connect(index, entry) }
             case .moreRelayed: fail(probes.remove(at: index), entry, at: now)
             }
         }
@@ -131,6 +130,11 @@ extension Membership {
         for asker in probe.askers {
             guard let address = table[asker]?.address else { continue }
             send([.confirm(accusation)], to: address, as: .probing)
+        }
+        if let verdict = probe.verdict, verdict.incarnation >= entry.member.incarnation,
+            max(probe.evidence, table.suspicions[probe.subject]?.evidence ?? .silence) != .accepted
+        {
+            return takeDown(entry, by: verdict, to: .dead, at: now)
         }
         // A confirmer leaves the accusing to who asked it.
         if probe.purpose != .confirmation { accuse(entry, evidence: probe.evidence, at: now) }

@@ -197,8 +197,7 @@ package struct Membership: Sendable {
                 continue
             }
             table.updateSuspicion(id) {
-                $0.extend(by: late)
-                $0.isInFinalProbe = false
+                $0.wasMissed(for: late, at: now)
             }
         }
         nextJudgeAt = table.accused.isEmpty ? nil : now

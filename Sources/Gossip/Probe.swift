@@ -25,11 +25,12 @@ struct Probe: Hashable, Sendable {
     var stage = Stage.direct
     var relays: [PeerID] = []
     var nacks = 0
-    var hasConnected = false
     /// What the connection showed so far.
     var evidence = Suspicion.Evidence.silence
     /// Who is waiting for the outcome.
     var askers: [PeerID] = []
+    /// Somebody's verdict, which this node would not take without a look of its own.
+    var verdict: Claim?
     /// A datagram to the subject could not be sent: the next stage begins without waiting.
     var isHurried = false
 

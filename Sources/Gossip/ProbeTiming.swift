@@ -17,6 +17,9 @@ enum ProbeTiming {
     static let askAgain = 0.7
     /// The last look begins this long before a verdict, in periods.
     static let lastLook = 0.5
+    /// All have known a suspect for about 1.3 periods when the verdict comes; one that comes sooner after its suspicion
+    /// than this is looked into.
+    static let verdictAfter = 1.0
     /// A stalled suspect is looked at again this often, in periods.
     static let stalledLook = 3.0
     /// A bystander looks for itself when a verdict is this late, in periods.

@@ -24,15 +24,15 @@ struct Suspicion: Hashable, Sendable {
     /// Distinct, in order of arrival.
     private(set) var accusers: [PeerID]
     var evidence: Evidence
-    /// Known to all, the member is a suspect; else it still counts as alive.
-    var isPublic = false
+    /// When this node heard that all know of it; the member is a suspect from then on, else it still counts as alive.
+    private(set) var publicSince: MonotonicInstant?
     /// This node began it: it asks confirmers, tells all, and gives the verdict.
     var isOwn: Bool
     /// When more confirmers are asked, while too few have spoken.
     var askAt: MonotonicInstant?
     var asked = 0
-    /// The last look before the verdict is under way, or done.
-    var isInFinalProbe = false
+    /// When the accuser's last look of its own is over; it serves a verdict whose time has come by then.
+    var lookEndsAt: MonotonicInstant?
     /// Multiplies the shortest wait: local health and flapping.
     let damping: Double
     /// Accusers that make a verdict at the shortest wait.
@@ -68,9 +68,28 @@ struct Suspicion: Hashable, Sendable {
         accusers.append(accuser)
     }
 
+    /// What was seen before holds no longer: it begins anew with one accuser.
+    mutating func beginAgain(by accuser: PeerID, at now: MonotonicInstant) {
+        startedAt = now
+        accusers = [accuser]
+        lookEndsAt = nil
+    }
+
+    var isPublic: Bool { publicSince != nil }
+
+    /// All know of it.
+    mutating func becomePublic(at now: MonotonicInstant) { publicSince = publicSince ?? now }
+
     var isReadyForAll: Bool { accusers.count >= min(Self.publicNeeded, accusersNeeded) }
 
     mutating func extend(by duration: Duration) { startedAt = startedAt + duration }
+
+    /// This process stood still: verdicts that wait in its socket may be as old as that.
+    mutating func wasMissed(for duration: Duration, at now: MonotonicInstant) {
+        extend(by: duration)
+        lookEndsAt = nil
+        if isPublic { publicSince = now }
+    }
 
     /// When the accused is dead unless it has shown itself.
     func deadline(_ configuration: GossipConfiguration, membersUp: Int) -> MonotonicInstant {

@@ -4,7 +4,7 @@ import Testing
 @testable import Gossip
 
 /// One node under test, its peers played by the test.
-private struct Bench {
+struct Bench {
     static let id = PeerID(rawValue: 1)
     static let address = PeerAddress(host: "10.0.0.1", port: 1)
     let period = Duration.seconds(1)
@@ -67,7 +67,7 @@ private struct Bench {
 }
 
 /// The records that went to `peer`.
-private func records(_ effects: [Membership.Effect], to peer: UInt64) throws -> [Record] {
+func records(_ effects: [Membership.Effect], to peer: UInt64) throws -> [Record] {
     try effects.flatMap { effect -> [Record] in
         guard case .send(let bytes, Bench.address(peer)) = effect else { return [] }
         return try Codec.decode(bytes)
@@ -216,10 +216,10 @@ struct MembershipTests {
         _ = bench.receive([.alive(Bench.alive(2, incarnation: 1))], from: 3)
         switch before {
         case .alive: break
-        case .suspect: _ = bench.receive([Bench.claim(.suspect, 2, incarnation: 1)], from: 3)
-        case .dead:
-            let claims = [Bench.claim(.suspect, 2, incarnation: 1), Bench.claim(.dead, 2, incarnation: 1)]
-            _ = bench.receive(claims, from: 3)
+        case .suspect, .dead:
+            _ = bench.receive([Bench.claim(.suspect, 2, incarnation: 1)], from: 3)
+            _ = bench.run(for: bench.period * ProbeTiming.verdictAfter)
+            if before == .dead { _ = bench.receive([Bench.claim(.dead, 2, incarnation: 1)], from: 3) }
         case .left: _ = bench.receive([Bench.claim(.left, 2, incarnation: 1)], from: 3)
         }
         #expect(bench.state(of: 2) == before)

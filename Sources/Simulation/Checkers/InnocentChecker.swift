@@ -28,9 +28,11 @@ struct InnocentChecker: Sendable {
             let causes = script.entries.filter { entry in
                 entry.at <= tenths && (entry.lasts == 0 || tenths <= entry.at + entry.lasts + Self.after)
             }
+            /// A copy shares the fate of the node that it was made from.
+            func of(_ index: Int) -> Int { cluster.nodes[index].identity }
             let loss = causes.reduce(0) { $0 + $1.fault.lossPercent }
             guard loss <= Self.lossPercentMax,
-                !causes.contains(where: { Self.explains($0, death.observer, death.subject) }),
+                !causes.contains(where: { Self.explains($0, of(death.observer), of(death.subject)) }),
                 stalls(of: death.subject, until: tenths) < Self.stallTenthsMax
             else { return nil }
             return "innocent: n\(death.observer) declared n\(death.subject) dead for nothing"

@@ -8,10 +8,10 @@ package enum GoldenTraces {
     }
 
     static let expected: [String: UInt64] = [
-        "scenario 1": 0xCEDF_A4FD_4788_8BC6,
-        "scenario 2": 0x5BC9_C066_27F5_0149,
-        "script 3": 0x891E_6A6F_69E1_125C,
-        "script 4": 0x21E1_ABD4_6DBC_274A,
+        "scenario 1": 0x04E0_1BD4_EB6E_BC78,
+        "scenario 2": 0x4C60_AB53_F671_F37B,
+        "script 3": 0x064F_CB81_74CC_C9BD,
+        "script 4": 0x613B_58A0_734B_12A3,
         "cachemap 5": 0xE4DA_6AA2_9540_DCB2,
     ]
 
