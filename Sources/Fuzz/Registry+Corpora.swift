@@ -70,7 +70,8 @@ extension Registry {
             .head(total: 1 << 33, [1, 2, 3]), .part([UInt8](repeating: 4, count: 40)[...]),
             .askManifest, .manifest(total: 70_000), .want(request: 3, [0..<4, 7..<9]),
             .pack(.init(request: 3, coding: .zstd, plainBytes: 90, encodedBytes: 40, bytes: [5, 6, 7])),
-            .failure("not here"),
+            .askOutline(request: 1, [2..<3]), .outline(request: 1, [.init(length: 600, key: 7)]),
+            .wantPieces(request: 1, [2..<3], pieces: [0..<1]), .failure("not here"),
         ]
         return messages.map { $0.encoded() }
     }

@@ -52,11 +52,14 @@ extension SnapshotStore {
             manifest = answer.manifest
             first = (answer.holder, answer.stream)
         }
-        let opened = first
         do {
             let target = try await offPool { [self] in try stage(manifest, in: directory) }
             async let marked: Void = offPool { [self] in try mark(target) }
-            let missing = try await offPool { [self] in try settle(target, observer) }
+            var (missing, old) = try await offPool { [self] in try settle(target, observer) }
+            if let delta = DeltaPull(missing, of: target, old, part: part) {
+                let stored = try await fetchChanges(delta, old, &first, &candidates, observer)
+                missing.removeAll { stored.contains($0) }
+            }
             if !missing.isEmpty {
                 let table = part?.wholeTable ?? target.table
                 let wanted = part?.ordinalsOfWhole(missing) ?? missing
@@ -64,9 +67,9 @@ extension SnapshotStore {
                     table.chunks[$0].length
                 }
                 let run = PullRun(plan, target, observer, part: part)
-                try await run.run(first: opened, others: candidates)
+                try await run.run(first: first, others: candidates)
             }
-            opened?.stream.reset()
+            first?.stream.reset()
             try await marked
             try await offPool { [self] in
                 try target.finish()
@@ -74,9 +77,44 @@ extension SnapshotStore {
                 removeTree(directory)
             }
         } catch {
-            opened?.stream.reset()
+            first?.stream.reset()
             throw error
         }
+    }
+
+    /// Fetches what is new of changed chunks from the first holder; returns the ordinals that are stored now.
+    ///
+    /// When it does not work, also with a holder that knows nothing of outlines, the pull does without.
+    private func fetchChanges(
+        _ delta: DeltaPull, _ old: OldVersions, _ first: inout (holder: LayerHolder, stream: any PeerStream)?,
+        _ candidates: inout [LayerHolder], _ observer: PullObserver
+    ) async throws -> Set<Int> {
+        // Those that were removed meanwhile are read in vain, which costs their bytes.
+        let layers = old.layers.filter { (try? pin([$0])) != nil }
+        defer { unpin(layers) }
+        if first == nil, let holder = candidates.first, let stream = try? await holder.open() {
+            first = (candidates.removeFirst(), stream)
+        }
+        guard let current = first else { return [] }
+        let stored = Mutex<Set<Int>>([])
+        do {
+            try await delta.run(on: current.stream, in: self, observer) { ordinals in
+                stored.withLock { $0.formUnion(ordinals) }
+            }
+        } catch let error as SnapshotError {
+            throw error
+        } catch {
+            try Task.checkCancellation()
+            current.stream.reset()
+            first = nil
+            if let error = error as? TransferError, error.isLie {
+                observer.lied(current.holder.id)
+                candidates.append(current.holder)
+            } else {
+                candidates.insert(current.holder, at: 0)
+            }
+        }
+        return stored.withLock { $0 }
     }
 
     /// The manifest that an earlier pull got.
@@ -91,8 +129,10 @@ extension SnapshotStore {
         return target
     }
 
-    /// Finds what is here already; returns the ordinals of what is not.
-    private func settle(_ target: PulledLayer, _ observer: PullObserver) throws -> [Int] {
+    /// Finds what is here already; returns the ordinals of what is not, and what they may have been before.
+    private func settle(
+        _ target: PulledLayer, _ observer: PullObserver
+    ) throws -> (missing: [Int], old: OldVersions) {
         var isThere = try target.present()
         let resumed = isThere.indices.reduce(0) { $0 + (isThere[$1] ? Int64(target.table.chunks[$1].length) : 0) }
         if resumed > 0 { observer.resumed(resumed) }
@@ -102,7 +142,7 @@ extension SnapshotStore {
         let copied = try local.copy(to: target, in: self)
         for ordinal in copied.ordinals { isThere[ordinal] = true }
         if copied.bytes > 0 { observer.deduplicated(copied.bytes) }
-        return isThere.indices.filter { !isThere[$0] }
+        return (isThere.indices.filter { !isThere[$0] }, OldVersions(local, of: target.table, in: self))
     }
 
     /// Asks one holder after the other for the manifest; those that were asked are taken from `candidates`.

@@ -44,6 +44,12 @@ extension SnapshotStore {
                     case .want(let request, let ranges):
                         let pack = try await offPool { try packer.pack(request, ranges) }
                         guard await handover.give(pack) else { return }
+                    case .askOutline(let request, let ranges):
+                        let outline = try await offPool { try packer.outline(request, ranges) }
+                        guard await handover.give(outline) else { return }
+                    case .wantPieces(let request, let ranges, let pieces):
+                        let pack = try await offPool { try packer.pieces(request, ranges, pieces) }
+                        guard await handover.give(pack) else { return }
                     default: throw TransferError.unexpectedMessage("a message that only holders send")
                     }
                 }
@@ -136,6 +142,47 @@ private final class OutgoingPacker: Sendable {
         return encode(request, plain, level: level, contentBytes: bytes)
     }
 
+    /// What chunks are made of.
+    func outline(_ request: Int, _ ranges: [Range<Int>]) throws -> Outgoing {
+        let chunks = try chunks().outlined(ranges)
+        let plain = try read(chunks)
+        var pieces: [ChunkOutline.Piece] = []
+        plain.withUnsafeBytes { bytes in
+            var start = 0
+            for chunk in chunks {
+                pieces += ChunkOutline.pieces(
+                    of: UnsafeRawBufferPointer(rebasing: bytes[start..<start + chunk.length]))
+                start += chunk.length
+            }
+        }
+        let message = TransferMessage.outline(request: request, pieces).encoded()
+        return Outgoing(messages: [message], bytes: message.count, contentBytes: 0)
+    }
+
+    /// Pieces of chunks.
+    func pieces(_ request: Int, _ ranges: [Range<Int>], _ wanted: [Range<Int>]) throws -> Outgoing {
+        let chunks = try chunks().outlined(ranges)
+        let plain = try read(chunks)
+        var lengths: [Int] = []
+        plain.withUnsafeBytes { bytes in
+            var start = 0
+            for chunk in chunks {
+                lengths += ChunkOutline.lengths(
+                    of: UnsafeRawBufferPointer(rebasing: bytes[start..<start + chunk.length]))
+                start += chunk.length
+            }
+        }
+        var bytes: [UInt8] = []
+        for stretch in try ServedChunks.stretches(of: wanted, lengths: lengths) { bytes += plain[stretch] }
+        return encode(request, bytes, level: choice.withLock { $0.nextLevel() }, contentBytes: bytes.count)
+    }
+
+    /// Chunks one behind the other.
+    private func read(_ chunks: [ChunkTable.Chunk]) throws -> [UInt8] {
+        var reader = try ChunkReader(self.chunks().manifest, at: store.contentPath(of: id))
+        return try reader.messages(of: chunks, bytesMax: chunks.reduce(0) { $0 + $1.length }) { _ in [] }[0]
+    }
+
     /// Takes what was measured when a pack had gone; `linkRate` is nil when the stream does not know it.
     func sent(_ outgoing: Outgoing, seconds: Double, linkRate: LinkRate?) {
         guard outgoing.contentBytes > 0 else { return }
@@ -158,13 +205,15 @@ private final class OutgoingPacker: Sendable {
         ).encoded()
     }
 
-    private func encode(_ request: Int, _ plain: [UInt8], level: Int32, contentBytes: Int) -> Outgoing {
+    private func encode(_ request: Int, _ plain: [UInt8], level: Int32?, contentBytes: Int) -> Outgoing {
         var encoded = plain
         var coding = TransferMessage.Coding.plain
-        let compressed = coder.compress(plain, level: level)
-        if choice.withLock({ $0.compressed(from: plain.count, to: compressed?.count ?? plain.count) }), let compressed {
-            encoded = compressed
-            coding = .zstd
+        if let level {
+            let compressed = coder.compress(plain, level: level)
+            let isShorter = choice.withLock {
+                $0.compressed(from: plain.count, to: compressed?.count ?? plain.count)
+            }
+            if isShorter, let compressed { (encoded, coding) = (compressed, .zstd) }
         }
         var messages: [[UInt8]] = []
         var position = 0

@@ -15,9 +15,27 @@ package enum FastCDC {
     package static let chunkBytesAverage = 64 << 10
     package static let chunkBytesMax = 256 << 10
 
-    private static let averageBits: UInt64 = 16
-    private static let smallMask = ~UInt64(0) << (64 - (averageBits + 2))
-    private static let largeMask = ~UInt64(0) << (64 - (averageBits - 2))
+    /// Where one cuts: how long chunks are.
+    struct Sizes: Sendable {
+        let minimum: Int
+        let average: Int
+        let maximum: Int
+        let smallMask: UInt64
+        let largeMask: UInt64
+
+        /// `average` is a power of two.
+        init(minimum: Int, average: Int, maximum: Int) {
+            let bits = UInt64(average.trailingZeroBitCount)
+            self.minimum = minimum
+            self.average = average
+            self.maximum = maximum
+            smallMask = ~UInt64(0) << (64 - (bits + 2))
+            largeMask = ~UInt64(0) << (64 - (bits - 2))
+        }
+    }
+
+    private static let chunkSizes = Sizes(
+        minimum: chunkBytesMin, average: chunkBytesAverage, maximum: chunkBytesMax)
 
     /// `gear[i]` is number i of SplitMix64 from the seed 0x5065_6572_4275_696C, "PeerBuil".
     static let gear: [UInt64] = {
@@ -28,14 +46,18 @@ package enum FastCDC {
     /// The length of the first chunk of `bytes`, which are not empty.
     ///
     /// With `chunkBytesMax` bytes or more the answer does not depend on what follows.
-    package static func firstChunk(of bytes: UnsafeRawBufferPointer) -> Int {
-        let end = min(bytes.count, chunkBytesMax)
-        guard end > chunkBytesMin, let base = bytes.baseAddress else { return end }
+    package static func firstChunk(of bytes: UnsafeRawBufferPointer) -> Int { first(of: bytes, chunkSizes) }
+
+    /// The same for chunks of other sizes.
+    static func first(of bytes: UnsafeRawBufferPointer, _ sizes: Sizes) -> Int {
+        let end = min(bytes.count, sizes.maximum)
+        guard end > sizes.minimum, let base = bytes.baseAddress else { return end }
+        let (smallMask, largeMask) = (sizes.smallMask, sizes.largeMask)
         return gear.withUnsafeBufferPointer { gear in
             guard let table = gear.baseAddress else { return end }
             var hash: UInt64 = 0
-            var index = chunkBytesMin
-            let normal = min(end, chunkBytesAverage)
+            var index = sizes.minimum
+            let normal = min(end, sizes.average)
             while index < normal {
                 hash = hash &<< 1 &+ table[Int(base.load(fromByteOffset: index, as: UInt8.self))]
                 index &+= 1

@@ -31,4 +31,34 @@ package struct ServedChunks: Sendable {
         guard !chunks.isEmpty else { throw .malformedMessage("an empty want list") }
         return chunks
     }
+
+    /// The chunks that an outline is asked of.
+    ///
+    /// - Throws: `TransferError` as for `wanted`, and for a chunk that has no outline.
+    package func outlined(_ ranges: [Range<Int>]) throws(TransferError) -> [ChunkTable.Chunk] {
+        let chunks = try wanted(ranges)
+        guard chunks.allSatisfy({ $0.length >= ChunkOutline.chunkBytesMin }) else {
+            throw .malformedMessage("an outline of a chunk below \(ChunkOutline.chunkBytesMin) bytes was asked for")
+        }
+        return chunks
+    }
+
+    /// The stretches of bytes that the pieces in `ranges` are, of all pieces' `lengths`.
+    package static func stretches(
+        of ranges: [Range<Int>], lengths: [Int]
+    ) throws(TransferError) -> [Range<Int>] {
+        var stretches: [Range<Int>] = []
+        var (next, start) = (0, 0)
+        for range in ranges {
+            guard !range.isEmpty, range.lowerBound >= next, range.upperBound <= lengths.count else {
+                throw .malformedMessage("a want list with pieces \(range) of \(lengths.count)")
+            }
+            start += lengths[next..<range.lowerBound].reduce(0, +)
+            let end = start + lengths[range].reduce(0, +)
+            stretches.append(start..<end)
+            (next, start) = (range.upperBound, end)
+        }
+        guard !stretches.isEmpty else { throw .malformedMessage("an empty want list") }
+        return stretches
+    }
 }

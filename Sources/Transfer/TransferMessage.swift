@@ -6,6 +6,9 @@
 ///         puller → holder   want      a number, and ranges of chunk ordinals: one pack, please
 ///         holder → puller   pack      the number, and the chunks' bytes one behind the other, maybe compressed
 ///                           part      more of the pack
+///         puller → holder   askOutline  a number, and ranges of chunk ordinals: what are they made of?
+///         holder → puller   outline   the number, and the pieces of all these chunks
+///         puller → holder   wantPieces  a number, the same ranges, and ranges of pieces: one pack of these, please
 ///                           failure   why the holder cannot serve
 /// blob    holder → puller   head, part, failure
 /// ```
@@ -16,6 +19,9 @@ package enum TransferMessage: Sendable, Hashable {
     case manifest(total: Int64)
     case want(request: Int, [Range<Int>])
     case pack(Pack)
+    case askOutline(request: Int, [Range<Int>])
+    case outline(request: Int, [ChunkOutline.Piece])
+    case wantPieces(request: Int, [Range<Int>], pieces: [Range<Int>])
     case failure(String)
 
     /// How a pack's bytes are written.
@@ -60,7 +66,7 @@ package enum TransferMessage: Sendable, Hashable {
     private enum Tag: UInt8 {
         case head = 1, part
         case failure = 6
-        case askManifest, manifest, want, pack
+        case askManifest, manifest, want, pack, askOutline, outline, wantPieces
     }
 
     package func encoded() -> [UInt8] {
@@ -77,16 +83,25 @@ package enum TransferMessage: Sendable, Hashable {
         case .manifest(let total):
             writer.append(Tag.manifest.rawValue)
             writer.append(number: UInt64(total))
-        case .want(let request, let ranges):
-            writer.append(Tag.want.rawValue)
+        case .want(let request, let ranges), .askOutline(let request, let ranges):
+            if case .want = self { writer.append(Tag.want.rawValue) } else { writer.append(Tag.askOutline.rawValue) }
             writer.append(number: UInt64(request))
-            writer.append(number: UInt64(ranges.count))
-            var position = 0
-            for range in ranges {
-                writer.append(number: UInt64(range.lowerBound - position))
-                writer.append(number: UInt64(range.count))
-                position = range.upperBound
+            Self.encode(ranges, into: &writer)
+        case .outline(let request, let pieces):
+            writer.append(Tag.outline.rawValue)
+            writer.append(number: UInt64(request))
+            writer.append(number: UInt64(pieces.count))
+            for piece in pieces {
+                writer.append(number: UInt64(piece.length))
+                for shift in stride(from: UInt64(56), through: 0, by: -8) {
+                    writer.append(UInt8(truncatingIfNeeded: piece.key >> shift))
+                }
             }
+        case .wantPieces(let request, let ranges, let pieces):
+            writer.append(Tag.wantPieces.rawValue)
+            writer.append(number: UInt64(request))
+            Self.encode(ranges, into: &writer)
+            Self.encode(pieces, into: &writer)
         case .pack(let pack):
             writer.append(Tag.pack.rawValue)
             writer.append(number: UInt64(pack.request))
@@ -113,7 +128,12 @@ package enum TransferMessage: Sendable, Hashable {
             case .part: self = .part(try reader.take(reader.remaining))
             case .askManifest: self = .askManifest
             case .manifest: self = .manifest(total: Int64(clamping: try reader.number()))
-            case .want: self = try Self.want(&reader)
+            case .want: self = .want(request: try Self.request(&reader), try Self.ranges(&reader))
+            case .askOutline: self = .askOutline(request: try Self.request(&reader), try Self.ranges(&reader))
+            case .outline: self = .outline(request: try Self.request(&reader), try Self.pieces(&reader))
+            case .wantPieces:
+                self = .wantPieces(
+                    request: try Self.request(&reader), try Self.ranges(&reader), pieces: try Self.ranges(&reader))
             case .pack: self = try .pack(Self.pack(&reader))
             case .failure:
                 let text = try reader.take(min(reader.remaining, Self.failureBytesMax))
@@ -123,8 +143,21 @@ package enum TransferMessage: Sendable, Hashable {
         } catch { throw .malformedMessage("\(error)") }
     }
 
-    private static func want(_ reader: inout CanonicalReader) throws(ManifestError) -> TransferMessage {
-        let request = Int(try reader.number(atMost: UInt64(ordinalsMax)))
+    private static func encode(_ ranges: [Range<Int>], into writer: inout CanonicalWriter) {
+        writer.append(number: UInt64(ranges.count))
+        var position = 0
+        for range in ranges {
+            writer.append(number: UInt64(range.lowerBound - position))
+            writer.append(number: UInt64(range.count))
+            position = range.upperBound
+        }
+    }
+
+    private static func request(_ reader: inout CanonicalReader) throws(ManifestError) -> Int {
+        Int(try reader.number(atMost: UInt64(ordinalsMax)))
+    }
+
+    private static func ranges(_ reader: inout CanonicalReader) throws(ManifestError) -> [Range<Int>] {
         var ranges: [Range<Int>] = []
         var position = 0
         for _ in 0..<Int(try reader.number(atMost: UInt64(rangesMax))) {
@@ -132,11 +165,24 @@ package enum TransferMessage: Sendable, Hashable {
             position = start + Int(try reader.number(atMost: UInt64(ordinalsMax)))
             ranges.append(start..<position)
         }
-        return .want(request: request, ranges)
+        return ranges
+    }
+
+    private static func pieces(_ reader: inout CanonicalReader) throws(ManifestError) -> [ChunkOutline.Piece] {
+        let count = Int(try reader.number(atMost: UInt64(ChunkOutline.piecesMax)))
+        var pieces: [ChunkOutline.Piece] = []
+        // Each takes nine bytes at least.
+        pieces.reserveCapacity(min(count, reader.remaining / 9 + 1))
+        for _ in 0..<count {
+            let length = Int(try reader.number(atMost: UInt64(ChunkOutline.pieceBytesMax)))
+            let key = try reader.take(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            pieces.append(ChunkOutline.Piece(length: length, key: key))
+        }
+        return pieces
     }
 
     private static func pack(_ reader: inout CanonicalReader) throws(ManifestError) -> Pack {
-        let request = Int(try reader.number(atMost: UInt64(ordinalsMax)))
+        let request = try request(&reader)
         let start = reader.position
         guard let coding = Coding(rawValue: try reader.byte()) else {
             throw .notCanonical("a pack is in an unknown coding", atByte: start)

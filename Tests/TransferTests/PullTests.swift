@@ -63,7 +63,8 @@ internal import Transfer
         #expect(try assemble([pack(4, 4, 1), .part([2, 3]), .part([4])]) == [1, 2, 3, 4])
         #expect(try assemble([pack(4, 2, 2, .zstd)]) == [1, 1])
         for bad in [
-            [pack(5, 5, 5)], [pack(3, 3, 3)], [pack(4, 3, 3)], [pack(4, 5, 4, .zstd)], [pack(4, 4, 5)], [.part([1])],
+            [pack(5, 5, 5)], [pack(3, 3, 3)], [pack(5, 2, 2, .zstd)], [pack(3, 2, 2, .zstd)], [pack(4, 3, 3)],
+            [pack(4, 5, 4, .zstd)], [pack(4, 4, 5)], [.part([1])],
             [pack(4, 4, 2), pack(4, 4, 4)], [pack(4, 4, 2), .part([])], [pack(4, 4, 2), .part([1, 2, 3])],
             [.pack(.init(request: 7, coding: .plain, plainBytes: 4, encodedBytes: 4, bytes: [1, 2, 3, 4]))],
             [.failure("no")], [.askManifest],
@@ -78,13 +79,23 @@ internal import Transfer
         for ranges in [[], [0..<4], [1..<2, 0..<1], [0..<2, 1..<3], [0..<0], [0..<1_000_000_000]] {
             #expect(throws: TransferError.self) { try served.wanted(ranges) }
         }
+        // A pack is the most that is sent for one request.
+        let chunk = Int64(FastCDC.chunkBytesMax)
+        let pieces = (0..<17).map { ChunkedContent.Piece(digest: Digest.of([UInt8($0)]), length: chunk) }
+        let large = LayerEntry(
+            path: [97], mode: 0o644, kind: .file(size: 17 * chunk, content: ChunkedContent(pieces: pieces)))
+        let many = ServedChunks(try LayerManifest(entries: [large]))
+        #expect(try many.wanted([0..<16]).count == 16)
+        #expect(throws: TransferError.self) { try many.wanted([0..<17]) }
     }
 
     @Test func `messages survive their encoding, and cuts and flipped bits of them never crash`() throws {
         let pack = TransferMessage.Pack(request: 3, coding: .zstd, plainBytes: 900, encodedBytes: 500, bytes: [1, 2])
         let messages: [TransferMessage] = [
             .head(total: 300, [1, 2]), .part([]), .askManifest, .manifest(total: 1 << 40), .failure("why"),
-            .want(request: 70_000, [0..<4, 70_000..<70_001]), .pack(pack),
+            .want(request: 70_000, [0..<4, 70_000..<70_001]), .pack(pack), .askOutline(request: 1, [2..<3]),
+            .outline(request: 5, [.init(length: 4_096, key: 1), .init(length: 1, key: .max)]),
+            .wantPieces(request: 6, [0..<1, 2..<9], pieces: [3..<5]),
         ]
         for message in messages {
             let encoded = message.encoded()
