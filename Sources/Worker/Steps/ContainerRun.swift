@@ -2,7 +2,8 @@ internal import Glibc
 
 /// One run of a container by the OCI runtime, from start to its complete end.
 ///
-/// Blocks its thread, and leaves the groups of its place to the caller; the runtime is one process (`crun run`) that creates, waits for and deletes the container.
+/// Blocks its thread, and leaves the groups of its place to the caller; the runtime is one process (`crun run`) that
+/// creates, waits for and deletes the container.
 struct ContainerRun {
     enum Outcome {
         case exited(Int32)

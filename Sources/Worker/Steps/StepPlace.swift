@@ -68,9 +68,13 @@ struct StepPlace {
 
     /// Gives a new group the value of the one above.
     private static func inherit(_ file: String, _ directory: String) -> Bool {
-        let isSet = ControlGroups.contentOf("\(directory)/\(file)")?.contains { !$0.isWhitespace } ?? false
-        guard !isSet else { return true }
-        guard let value = ControlGroups.contentOf("\(directory)/../\(file)") else { return false }
+        // Nil above the hierarchy's root.
+        guard let own = ControlGroups.contentOf("\(directory)/\(file)") else { return false }
+        if own.contains(where: { !$0.isWhitespace }) { return true }
+        // Another step may have made the group above a moment ago, and not given it its value yet.
+        guard inherit(file, "\(directory)/.."),
+            let value = ControlGroups.contentOf("\(directory)/../\(file)")
+        else { return false }
         return write([value], to: "\(directory)/\(file)")
     }
 
