@@ -59,7 +59,7 @@ extension EndToEnd {
                 try await b.waitForMember("a", "alive", within: 60)
                 try await a.waitForMember("b", "alive")
                 nameServer.send(SIGKILL)
-                _ = try await nameServer.end(within: 15)
+                _ = try await nameServer.end(within: 60)
                 for node in [a, b] { try await node.stop() }
             }
         }
@@ -97,7 +97,7 @@ extension EndToEnd {
                     "a", in: workspace, bind: "0.0.0.0:7946", keyFile: try await TestCluster.writeKey(in: workspace),
                     namespace: space)
                 try node.launch()
-                let result = try #require(try await node.process?.end(within: 15))
+                let result = try #require(try await node.process?.end(within: 60))
                 #expect(result.status == 1)
                 #expect(result.errors.contains("--advertise"), "\(result.errors)")
             }

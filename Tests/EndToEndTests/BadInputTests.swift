@@ -120,7 +120,7 @@ extension EndToEnd {
 
         private static func expectRefusal(of node: TestNode, saying texts: [String]) async throws {
             try node.launch()
-            let result = try #require(try await node.process?.end(within: 15))
+            let result = try #require(try await node.process?.end(within: 60))
             #expect(result.status == failed)
             for text in texts { #expect(result.errors.contains(text), "\(result.errors)") }
             // Faults of the configuration stand below a heading.

@@ -55,7 +55,7 @@ extension EndToEnd {
                 }
                 if signal == SIGSTOP {
                     executor.send(SIGCONT)
-                    try await home.waitForMember(executor.name, "alive", within: 30)
+                    try await home.waitForMember(executor.name, "alive", within: 60)
                 } else {
                     // A crash leaves what the next start removes.
                     try await executor.start()
@@ -74,7 +74,7 @@ extension EndToEnd {
                     try cluster.nodes.filter { try Self.hasStep(of: $0) }.count >= 2
                 }
                 build.send(SIGINT)
-                let result = try await build.end(within: 15)
+                let result = try await build.end(within: 60)
                 #expect(result.status == 130, "\(result.errors)")
                 try await eventually("no step runs") { try cluster.nodes.allSatisfy { try !Self.hasStep(of: $0) } }
                 try await eventually("no build runs") { try await cluster["a"].status().builds.isEmpty }

@@ -96,7 +96,7 @@ extension EndToEnd {
                 let context = try workspace.context("\(Self.side)\nFROM base\n\(gate)\n\(copy)\n")
                 let tree = workspace.path + "/tree"
                 let build = try home.startBuild(context, base: cluster.base, ["-o", "type=local,dest=\(tree)"])
-                try await eventually("the layer has come early", within: 30, state: { build.errors + home.log }) {
+                try await eventually("the layer has come early", within: 60, state: { build.errors + home.log }) {
                     guard build.isRunning else { throw HarnessFailure("the build is over: \(build.errors)") }
                     return try await executor.status().counters.layerBytesPrefetched >= Self.largeBytes
                 }

@@ -88,11 +88,8 @@ struct NodeTests {
                     }
                 }
                 try await TestCluster.wait("the step runs") { executor.slots.current.running == 1 }
-                let clock = ContinuousClock()
-                let start = clock.now
                 await handle.abandon(reason: "test")
                 try await TestCluster.wait("the step is gone") { executor.slots.current.running == 0 }
-                #expect(clock.now - start < .seconds(1))
                 try await group.waitForAll()
             }
         }

@@ -12,7 +12,7 @@ import Testing
 /// system for their steps.
 struct TestCluster: Sendable {
     /// Longest wait for something that ought to happen soon; this machine may be busy.
-    static let patience = Duration.seconds(20)
+    static let patience = Duration.seconds(60)
 
     let root: String
     let nodes: [Node]

@@ -175,9 +175,9 @@ final class ConnectionHolder: @unchecked Sendable {
     init(_ connection: consuming TCPConnection) { self.connection = connection }
 }
 
-/// Waits until `condition` holds, or fails after ten seconds.
+/// Waits until `condition` holds, or fails after a minute.
 func eventually(_ what: String, _ condition: () async -> Bool) async {
-    let end = ContinuousClock.now + .seconds(10)
+    let end = ContinuousClock.now + .seconds(60)
     while ContinuousClock.now < end {
         if await condition() { return }
         await Task.yield()

@@ -93,9 +93,9 @@ func withPair(
     await right.stop()
 }
 
-/// Waits until `condition` holds, or fails after ten seconds.
+/// Waits until `condition` holds, or fails after a minute: a machine that is busy with other things is no failure.
 func eventually(_ what: String, _ condition: () async throws -> Bool) async rethrows {
-    let end = ContinuousClock.now + .seconds(10)
+    let end = ContinuousClock.now + .seconds(60)
     while ContinuousClock.now < end {
         if try await condition() { return }
         await Task.yield()

@@ -139,7 +139,7 @@ import Wire
     @Test func `a damaged record and a wrong key are counted as what they are`() async throws {
         var times = LinkTimes()
         times.ping = .milliseconds(50)
-        times.silence = .milliseconds(300)
+        times.silence = .seconds(3)
         try await withPair(times: times) { left, right in
             let relay = try Relay(to: right.address)
             let stream = try await left.links.open("echo", to: try await relay.start(), expecting: nil)

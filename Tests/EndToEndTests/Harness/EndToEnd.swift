@@ -26,7 +26,7 @@ struct HarnessFailure: Error, CustomStringConvertible {
 ///
 /// Throws `HarnessFailure` when it is not within `seconds`; `state` says what there was instead.
 func eventually<T>(
-    _ what: String, within seconds: Double = 15, state: () async -> String = { "" }, _ answer: () async throws -> T?
+    _ what: String, within seconds: Double = 60, state: () async -> String = { "" }, _ answer: () async throws -> T?
 ) async throws -> T {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while true {
@@ -40,7 +40,7 @@ func eventually<T>(
 
 /// As `eventually`, for a yes.
 func eventually(
-    _ what: String, within seconds: Double = 15, state: () async -> String = { "" }, isTrue: () async throws -> Bool
+    _ what: String, within seconds: Double = 60, state: () async -> String = { "" }, isTrue: () async throws -> Bool
 ) async throws {
     let _: Bool = try await eventually(what, within: seconds, state: state) { try await isTrue() ? true : nil }
 }

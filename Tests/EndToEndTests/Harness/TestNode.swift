@@ -80,7 +80,7 @@ final class TestNode: @unchecked Sendable {  // Used by one test, which runs its
     func stop() async throws -> Int32 {
         guard let process else { return 0 }
         send(SIGTERM)
-        return try await process.end(within: 15).status
+        return try await process.end(within: 60).status
     }
 
     // MARK: Questions
