@@ -122,14 +122,16 @@ extension EndToEnd {
                 let copy = workspace.path + "/copy-\(name)"
                 try await cluster[name].mustBuild(context, base: cluster.base, ["-o", "type=local,dest=\(copy)"])
             }
-            // The other nodes have heard of it when their look-up finds it.
-            let keys = try await cluster[names[0]].status().members.first { $0.name == names[0] }?.cacheKeys ?? 0
+            // Each has heard of all that a holder has, the large layer's key included: it is the last that came to be.
             for node in cluster.nodes {
                 try await eventually("\(node.name) has heard of the layer", state: { node.log }) {
                     let members = try await node.status().members
-                    return names.allSatisfy { name in
-                        (members.first { $0.name == name }?.cacheKeys ?? 0) >= min(1, keys)
+                    for name in names {
+                        let own = try await cluster[name].status().members.first { $0.name == name }?.cacheKeys ?? 0
+                        let heard = members.first { $0.name == name }?.cacheKeys ?? 0
+                        if own < 2 || heard < own { return false }
                     }
+                    return true
                 }
             }
         }
