@@ -83,7 +83,7 @@ let package = Package(
         target("UVLoop", ["CLinux", "CUV"]),
         target("Wire", ["ClusterModel", "Sodium", "UVLoop", logging]),
         target("GossipShell", ["ClusterModel", "Gossip", "Wire", logging]),
-        target("ContentStore", ["OCI"]),
+        target("ContentStore", ["CLinux", "OCI"]),
         target("Snapshots", ["CLinux", "ClusterModel", "ContentStore", "CZlib", "CZstd", "OCI", "Transfer"]),
         target("Registry", ["ContentStore", "OCI", httpClient, logging, nioCore, nioHTTP1, nioPosix, nioSSL]),
         target(
@@ -164,7 +164,7 @@ let package = Package(
         tests("LLBTests", ["LLB", "OCI", protobuf]),
         tests("GossipTests", ["ClusterModel", "Gossip", "Simulation"]),
         tests("CacheMapTests", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Simulation"]),
-        tests("TransferTests", ["ClusterModel", "OCI", "Transfer"]),
+        tests("TransferTests", ["ClusterModel", "OCI", "PathPatterns", "Transfer"]),
         tests("SolverTests", ["CacheMap", "ClusterModel", "LLB", "OCI", "Simulation", "Solver", protobuf]),
         tests("DockerfileFrontendTests", ["DockerfileFrontend", "LLB", "OCI"], exclude: ["Golden"]),
         tests("SodiumTests", ["Sodium"]),
@@ -183,7 +183,7 @@ let package = Package(
             "PeerRuntimeTests",
             [
                 "BuildSession", "CacheMap", "ClusterModel", "Gossip", "LLB", "OCI", "PeerRuntime", "Registry",
-                "RegistryFixtures", "Sodium", "Solver", "Worker", logging, protobuf,
+                "RegistryFixtures", "Snapshots", "Sodium", "Solver", "Worker", logging, protobuf,
             ]),
         tests(
             "BuildKitAPITests",

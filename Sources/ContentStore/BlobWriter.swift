@@ -86,7 +86,7 @@ package final class BlobWriter: Sendable {
         }
         try state.withLock { state throws(ContentStoreError) in
             precondition(state.descriptor >= 0, "a blob writer was used after commit or abort")
-            guard fsync(state.descriptor) == 0 else { throw .last("fsync", path) }
+            guard store.disk.sync(state.descriptor) == 0 else { throw .last("fsync", path) }
             try store.adopt(path, as: digest)
             close(state.descriptor)
             state.descriptor = -1

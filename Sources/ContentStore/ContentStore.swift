@@ -9,11 +9,13 @@ internal import Synchronization
 /// Layout: `blobs/sha256/<hex>`, and `ingest/<number>` for what is being written. Thread-safe; one process a root.
 package final class ContentStore: Sendable {
     package let root: String
+    let disk: DiskCalls
     private let ingests = Atomic<UInt64>(0)
 
     /// Opens the store below `root`, makes its directories and removes what a crash left half-written.
-    package init(root: String) throws(ContentStoreError) {
+    package init(root: String, disk: DiskCalls = .system) throws(ContentStoreError) {
         self.root = root
+        self.disk = disk
         for path in [root, root + "/blobs", root + "/blobs/sha256", root + "/ingest"] {
             guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw .last("mkdir", path) }
         }
@@ -81,11 +83,11 @@ package final class ContentStore: Sendable {
     func adopt(_ file: String, as digest: Digest) throws(ContentStoreError) {
         let target = path(of: digest)
         // A second writer of the same blob replaces equal bytes: readers of the first keep their inode.
-        guard rename(file, target) == 0 else { throw .last("rename", target) }
+        guard disk.rename(file, target) == 0 else { throw .last("rename", target) }
         let directory = open(root + "/blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { throw .last("open", root + "/blobs/sha256") }
         defer { close(directory) }
-        guard fsync(directory) == 0 else { throw .last("fsync", root + "/blobs/sha256") }
+        guard disk.sync(directory) == 0 else { throw .last("fsync", root + "/blobs/sha256") }
     }
 
     private static func names(in path: String) throws(ContentStoreError) -> [String] {

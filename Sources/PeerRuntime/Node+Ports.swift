@@ -40,7 +40,9 @@ extension Node: BuildBackend {
     private func ended(_ build: Build) {
         builds.withLock { $0.running[build.request.reference] = nil }
         guard !build.request.isInternal else { return }
-        keep(build.progress.report(reference: build.request.reference, home: settings.name))
+        keep(
+            build.progress.report(
+                reference: build.request.reference, home: settings.name, name: cluster.name(of:)))
     }
 }
 
@@ -142,7 +144,8 @@ extension Node: ClusterView {
         builds.withLock { builds in
             guard let reference, !reference.isEmpty else { return builds.reports.last }
             if let running = builds.running[reference] {
-                return running.progress.report(reference: reference, home: settings.name)
+                return running.progress.report(
+                    reference: reference, home: settings.name, name: cluster.name(of:))
             }
             return builds.reports.last { $0.reference == reference }
         }

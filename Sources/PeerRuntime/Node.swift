@@ -46,10 +46,10 @@ package final class Node: Sendable {
     /// Where peers reach this node, for people.
     package var peerAddress: String { "\(address)" }
 
-    private let services: PeerServices
+    let services: PeerServices
     private let board: ClaimBoard
     let links: PeerLinks
-    private let jobs: Jobs
+    let jobs: Jobs
     private let lock: RootLock
     private let snapshotFile: MemberSnapshotFile
     private let leaving = Mutex<AsyncStream<Void>.Continuation?>(nil)
@@ -149,8 +149,9 @@ package final class Node: Sendable {
         let slots = Slots(count: settings.slots)
         let records = RecordIndex(
             store: store, snapshots: snapshots, digests: digests, dialer: cluster, counters: counters, logger: logger)
+        let leases = LeaseRenewal(dialer: cluster, period: settings.leaseRenewalPeriod, logger: logger)
         let fetcher = LayerFetcher(
-            snapshots: snapshots, blobs: blobs, dialer: cluster, counters: counters, logger: logger)
+            snapshots: snapshots, blobs: blobs, dialer: cluster, counters: counters, leases: leases, logger: logger)
         let registry = RegistryClient(configuration: RegistryConfiguration(hosts: settings.registries), logger: logger)
         let loader = ImageLoader(
             content: blobs, snapshots: snapshots, index: try LayerBlobIndex(directory: root + "/layer-blobs"))
@@ -184,7 +185,7 @@ package final class Node: Sendable {
             runner: Runner(
                 placer: Placer(dialer: cluster, snapshots: snapshots, slots: slots, cluster: cluster, logger: logger),
                 executor: executor, dialer: cluster, logger: logger),
-            jobs: jobs, dialer: cluster, logger: logger)
+            jobs: jobs, dialer: cluster, leases: leases, logger: logger)
         self.settings = settings
         self.selfID = selfID
         self.lock = lock

@@ -29,6 +29,8 @@ package struct NodeParameters: Sendable {
     package var transferRateMax: Int?
     /// Streams of content that it serves at once; nil is the default.
     package var servedTransfersMax: Int?
+    /// How often peers are asked to keep what this node or its builds will come for; a lease lasts 30 s.
+    package var leaseRenewalPeriod: Duration
     package var labels: [String: String]
     package var platforms: [Platform]
     package var registries: [String: RegistryHostConfiguration]
@@ -61,6 +63,7 @@ package struct NodeParameters: Sendable {
         clusterName = "peerbuild"
         slots = 1
         mapBudget = 64_000
+        leaseRenewalPeriod = LeaseRenewal.periodDefault
         labels = [:]
         platforms = [.host]
         registries = [:]

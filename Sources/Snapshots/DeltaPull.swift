@@ -77,7 +77,7 @@ struct DeltaPull: Sendable {
     ///
     /// `stored` has them also when the exchange breaks off.
     func run(
-        on stream: any PeerStream, in store: SnapshotStore, _ observer: PullObserver,
+        on stream: any PeerStream, of holder: UInt64, in store: SnapshotStore, _ observer: PullObserver,
         stored: @escaping @Sendable ([Int]) -> Void
     ) async throws {
         try await withSilenceLimit(on: stream) { heard in
@@ -100,7 +100,7 @@ struct DeltaPull: Sendable {
                 let ordinals = try await offPool { try self.store(batches[number], merge, new) }
                 stored(ordinals)
                 let bytes = ordinals.reduce(0) { $0 + target.table.chunks[$1].length }
-                observer.received(Int64(merge.wantedBytes), Int64(new?.encodedBytes ?? 0))
+                observer.received(holder, Int64(merge.wantedBytes), Int64(new?.encodedBytes ?? 0))
                 observer.deduplicated(Int64(max(0, bytes - merge.wantedBytes)))
                 (whole, came) = (whole + batches[number].bytes, came + merge.wantedBytes)
                 // One chunk that is not what its pieces say: the pull finds out who is wrong.

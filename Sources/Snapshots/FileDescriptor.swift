@@ -1,4 +1,5 @@
 internal import CLinux
+internal import ContentStore
 internal import Glibc
 
 /// An open file that is closed when its owner goes away.
@@ -51,8 +52,8 @@ struct FileDescriptor: ~Copyable {
         Array("/proc/self/fd/\(raw)/".utf8) + [UInt8](name)
     }
 
-    func sync(_ path: String) throws(SnapshotError) {
-        guard fsync(raw) == 0 else { throw .last("fsync", path) }
+    func sync(_ path: String, _ disk: DiskCalls) throws(SnapshotError) {
+        guard disk.sync(raw) == 0 else { throw .last("fsync", path) }
     }
 
     /// Writes all of `bytes` at the cursor.
@@ -98,6 +99,6 @@ func makeDirectory(_ path: String, mode: mode_t = 0o700) throws(SnapshotError) {
 }
 
 /// Makes the names in a directory durable.
-func syncDirectory(_ path: String) throws(SnapshotError) {
-    try FileDescriptor.directory(path).sync(path)
+func syncDirectory(_ path: String, _ disk: DiskCalls) throws(SnapshotError) {
+    try FileDescriptor.directory(path).sync(path, disk)
 }

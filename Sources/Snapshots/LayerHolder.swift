@@ -19,7 +19,7 @@ package struct LayerHolder: Sendable {
 /// What a pull tells while it goes on.
 package struct PullObserver: Sendable {
     /// Bytes of content that came from a holder, and what crossed the link for them.
-    package var received: @Sendable (_ content: Int64, _ wire: Int64) -> Void = { _, _ in }
+    package var received: @Sendable (_ holder: UInt64, _ content: Int64, _ wire: Int64) -> Void = { _, _, _ in }
     /// Bytes that other layers of this node had.
     package var deduplicated: @Sendable (Int64) -> Void = { _ in }
     /// Bytes that an earlier pull, cut off, had brought.

@@ -152,7 +152,7 @@ final class PullRun: Sendable {
                     }
                 }
                 defer { continuation.finish() }
-                try await receive(number, stream)
+                try await receive(number, holder.id, stream)
             }
         } catch {
             let why = "\(error)"
@@ -170,7 +170,7 @@ final class PullRun: Sendable {
         handle(.left(number))
     }
 
-    private func receive(_ number: Int, _ stream: any PeerStream) async throws {
+    private func receive(_ number: Int, _ holder: UInt64, _ stream: any PeerStream) async throws {
         try await withThrowingTaskGroup(of: Void.self) { checks in
             var running = 0
             var assembler = PackAssembler()
@@ -178,7 +178,7 @@ final class PullRun: Sendable {
                 handle(.heard(number))
                 let message = try TransferMessage(decoding: bytes)
                 guard let pack = try assembler.receive(message, expected: { self.expected($0) }) else { continue }
-                observer.received(Int64(pack.plainBytes), Int64(pack.encodedBytes))
+                observer.received(holder, Int64(pack.plainBytes), Int64(pack.encodedBytes))
                 for request in handle(.arrived(number, request: pack.request)) {
                     if running == Self.checksMax {
                         try await checks.next()

@@ -1,4 +1,5 @@
 internal import CLinux
+internal import ContentStore
 internal import Glibc
 internal import Transfer
 
@@ -8,13 +9,13 @@ extension SnapshotStore {
 
     /// Makes the directories and removes what a process that was killed left in them; returns how many layers of another
     /// format were dropped.
-    static func clean(_ root: String) throws(SnapshotError) -> Int {
+    static func clean(_ root: String, _ disk: DiskCalls) throws(SnapshotError) -> Int {
         for mount in try mounts(below: root) {
             let code = mount.withCString { linux_unmount($0) }
             guard code == 0 || code == EINVAL || code == ENOENT else { throw .failed("umount2", mount, code: code) }
         }
         for name in ["layers", "work", "staging", "trash", "pulls"] { try makeDirectory(root + "/" + name) }
-        let dropped = try dropOtherFormats(root)
+        let dropped = try dropOtherFormats(root, disk)
         for name in ["work", "staging", "trash"] {
             let path = root + "/" + name
             for child in try names(in: FileDescriptor.directory(path), path) {
@@ -40,7 +41,7 @@ extension SnapshotStore {
     }
 
     /// Layers are named by digests of their manifests, so that those of another format are never asked for again.
-    private static func dropOtherFormats(_ root: String) throws(SnapshotError) -> Int {
+    private static func dropOtherFormats(_ root: String, _ disk: DiskCalls) throws(SnapshotError) -> Int {
         let path = root + "/format"
         let format = "\(LayerManifest.formatVersion)\n"
         if let known = try? FileDescriptor.open(path, O_RDONLY) {
@@ -63,7 +64,7 @@ extension SnapshotStore {
             Result { () throws(SnapshotError) in try file.write(bytes, path) }
         }
         try written.get()
-        try file.sync(path)
+        try file.sync(path, disk)
         return dropped
     }
 

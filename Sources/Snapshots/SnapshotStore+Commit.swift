@@ -1,5 +1,6 @@
 internal import CLinux
 package import ClusterModel
+internal import ContentStore
 internal import Glibc
 internal import OCI
 internal import Transfer
@@ -85,7 +86,7 @@ extension SnapshotStore {
     func sync(_ directory: String, _ manifest: LayerManifest) throws(SnapshotError) {
         let file = try FileDescriptor.open(directory + "/manifest", O_RDONLY)
         guard Self.isSyncedSingly(manifest) else {
-            guard linux_syncfs(file.raw) == 0 else { throw .last("syncfs", directory) }
+            guard disk.syncFileSystem(file.raw) == 0 else { throw .last("syncfs", directory) }
             return
         }
         let content = try FileDescriptor.directory(directory + "/fs")
@@ -97,14 +98,14 @@ extension SnapshotStore {
         _ = linux_start_writeback(file.raw)
         for entry in manifest.entries where !entry.path.isEmpty {
             switch entry.kind {
-            case .file: try content.file(beneath: entry.path, O_RDONLY | O_NONBLOCK).sync(entry.displayPath)
-            case .directory: try content.directory(beneath: entry.path).sync(entry.displayPath)
+            case .file: try content.file(beneath: entry.path, O_RDONLY | O_NONBLOCK).sync(entry.displayPath, disk)
+            case .directory: try content.directory(beneath: entry.path).sync(entry.displayPath, disk)
             default: continue
             }
         }
-        try content.sync(directory + "/fs")
-        try file.sync(directory + "/manifest")
-        try syncDirectory(directory)
+        try content.sync(directory + "/fs", disk)
+        try file.sync(directory + "/manifest", disk)
+        try syncDirectory(directory, disk)
     }
 
     /// Removes sockets from the disk; one that hides something below becomes a whiteout.

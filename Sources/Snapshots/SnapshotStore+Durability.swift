@@ -1,4 +1,4 @@
-internal import CLinux
+internal import ContentStore
 internal import Dispatch
 internal import Glibc
 package import OCI
@@ -25,8 +25,8 @@ extension SnapshotStore {
             Result { () throws(SnapshotError) in try file.write(bytes, path) }
         }
         try written.get()
-        try file.sync(path)
-        try syncDirectory(layer)
+        try file.sync(path, disk)
+        try syncDirectory(layer, disk)
     }
 
     /// Moves a layer that has come whole into place.
@@ -71,14 +71,14 @@ extension SnapshotStore {
         DispatchQueue.global(qos: .utility).async {
             while let marks = self.nextWriteBack() {
                 // When it fails the marks stay, and the layers are read again at the next start.
-                guard let directory = try? FileDescriptor.directory(self.root), linux_syncfs(directory.raw) == 0 else {
-                    continue
-                }
+                guard let directory = try? FileDescriptor.directory(self.root),
+                    self.disk.syncFileSystem(directory.raw) == 0
+                else { continue }
                 for (layer, mark) in marks {
                     // Not that of another layer directory of the same name, which has come since.
                     self.whileNothingIsRemoved {
                         let path = Self.markPath(self.layerPath(layer))
-                        if inode(path) == mark { unlink(path) }
+                        if inode(path) == mark { _ = self.disk.unlink(path) }
                     }
                 }
             }

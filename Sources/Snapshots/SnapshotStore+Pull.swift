@@ -44,8 +44,8 @@ extension SnapshotStore {
         let manifest: LayerManifest
         if let part {
             manifest = part.manifest
-        } else if let staged = stagedManifest(id, in: directory) {
-            manifest = staged
+        } else if let known = stagedManifest(id, in: directory) ?? foreignManifest(of: id) {
+            manifest = known
         } else {
             let answer = try await askManifest(
                 of: id, from: &candidates, asked: holders.count, observer)
@@ -98,7 +98,7 @@ extension SnapshotStore {
         guard let current = first else { return [] }
         let stored = Mutex<Set<Int>>([])
         do {
-            try await delta.run(on: current.stream, in: self, observer) { ordinals in
+            try await delta.run(on: current.stream, of: current.holder.id, in: self, observer) { ordinals in
                 stored.withLock { $0.formUnion(ordinals) }
             }
         } catch let error as SnapshotError {

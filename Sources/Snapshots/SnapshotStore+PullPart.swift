@@ -3,15 +3,17 @@ package import OCI
 package import Transfer
 
 extension SnapshotStore {
-    /// What a layer holds, asked of its holders: nothing of it is stored.
+    /// What a layer holds, asked of its holders unless they have been asked lately: nothing of it is stored.
     ///
     /// - Throws: `PullFailure` when none gives it, `CancellationError`.
     package func pullManifest(
         of id: Digest, from holders: [LayerHolder], observer: PullObserver = PullObserver()
     ) async throws -> LayerManifest {
+        if let known = foreignManifest(of: id) { return known }
         var candidates = holders.filter(\.isKnown) + holders.filter { !$0.isKnown }
         let answer = try await askManifest(of: id, from: &candidates, asked: holders.count, observer)
         answer.stream.reset()
+        rememberForeign(answer.manifest)
         return answer.manifest
     }
 

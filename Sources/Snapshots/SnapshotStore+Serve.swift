@@ -144,43 +144,36 @@ private final class OutgoingPacker: Sendable {
 
     /// What chunks are made of.
     func outline(_ request: Int, _ ranges: [Range<Int>]) throws -> Outgoing {
-        let chunks = try chunks().outlined(ranges)
-        let plain = try read(chunks)
         var pieces: [ChunkOutline.Piece] = []
-        plain.withUnsafeBytes { bytes in
-            var start = 0
-            for chunk in chunks {
-                pieces += ChunkOutline.pieces(
-                    of: UnsafeRawBufferPointer(rebasing: bytes[start..<start + chunk.length]))
-                start += chunk.length
-            }
-        }
+        _ = try outlined(ranges) { pieces += ChunkOutline.pieces(of: $0) }
         let message = TransferMessage.outline(request: request, pieces).encoded()
         return Outgoing(messages: [message], bytes: message.count, contentBytes: 0)
     }
 
     /// Pieces of chunks.
     func pieces(_ request: Int, _ ranges: [Range<Int>], _ wanted: [Range<Int>]) throws -> Outgoing {
-        let chunks = try chunks().outlined(ranges)
-        let plain = try read(chunks)
         var lengths: [Int] = []
-        plain.withUnsafeBytes { bytes in
-            var start = 0
-            for chunk in chunks {
-                lengths += ChunkOutline.lengths(
-                    of: UnsafeRawBufferPointer(rebasing: bytes[start..<start + chunk.length]))
-                start += chunk.length
-            }
-        }
+        let plain = try outlined(ranges) { lengths += ChunkOutline.lengths(of: $0) }
         var bytes: [UInt8] = []
         for stretch in try ServedChunks.stretches(of: wanted, lengths: lengths) { bytes += plain[stretch] }
         return encode(request, bytes, level: choice.withLock { $0.nextLevel() }, contentBytes: bytes.count)
     }
 
-    /// Chunks one behind the other.
-    private func read(_ chunks: [ChunkTable.Chunk]) throws -> [UInt8] {
-        var reader = try ChunkReader(self.chunks().manifest, at: store.contentPath(of: id))
-        return try reader.messages(of: chunks, bytesMax: chunks.reduce(0) { $0 + $1.length }) { _ in [] }[0]
+    /// Shows each of the chunks that have outlines to `body`; gives all of them one behind the other.
+    private func outlined(_ ranges: [Range<Int>], _ body: (UnsafeRawBufferPointer) -> Void) throws -> [UInt8] {
+        let served = try chunks()
+        let chunks = try served.outlined(ranges)
+        var reader = try ChunkReader(served.manifest, at: store.contentPath(of: id))
+        let bytesMax = chunks.reduce(0) { $0 + $1.length }
+        let plain = try reader.messages(of: chunks, bytesMax: bytesMax) { _ in [] }[0]
+        plain.withUnsafeBytes { bytes in
+            var start = 0
+            for chunk in chunks {
+                body(UnsafeRawBufferPointer(rebasing: bytes[start..<start + chunk.length]))
+                start += chunk.length
+            }
+        }
+        return plain
     }
 
     /// Takes what was measured when a pack had gone; `linkRate` is nil when the stream does not know it.

@@ -1,5 +1,6 @@
 internal import CLinux
 package import ClusterModel
+package import ContentStore
 internal import Glibc
 package import OCI
 internal import Synchronization
@@ -14,16 +15,18 @@ package import Transfer
 package final class SnapshotStore: Sendable {
     /// overlayfs' OVL_MAX_STACK.
     package static let layersMax = 500
-    /// Entries of all manifests kept in memory: about 300 bytes each.
+    /// Entries of all manifests of this node's layers that are kept in memory.
     private static let cachedEntriesMax = 2_000_000
+    /// Entries of manifests that holders told of: few, as only those who read parts of layers ask.
+    private static let foreignEntriesMax = 100_000
     private static let cachedTreesMax = 64
 
     private struct State {
         /// How many snapshots and transfers need a layer.
         var uses: [Digest: Int] = [:]
-        var manifests: [Digest: LayerManifest] = [:]
-        var manifestOrder: [Digest] = []
-        var cachedEntries = 0
+        var manifests = ManifestCache(entriesMax: cachedEntriesMax)
+        /// Of layers that are not here.
+        var foreign = ManifestCache(entriesMax: foreignEntriesMax)
         var trees: [Digest: MergedTree] = [:]
         var treeOrder: [Digest] = []
         var pulls: [Digest: PullWaiters] = [:]
@@ -37,19 +40,21 @@ package final class SnapshotStore: Sendable {
     package let root: String
     /// Layers of another format that were found at the start and dropped: their names mean nothing any more.
     package let droppedLayers: Int
+    let disk: DiskCalls
     private let state = Mutex(State())
     private let numbers = Atomic<UInt64>(0)
 
     /// Opens the store below `root` and removes what a crash left: mounts, work directories, half-made layers.
     ///
     /// - Throws: `SnapshotError` when the directories cannot be made or cleaned.
-    package init(root: String) throws {
+    package init(root: String, disk: DiskCalls = .system) throws {
         guard let resolved = realpath(root, nil) ?? { mkdir(root, 0o700) == 0 ? realpath(root, nil) : nil }() else {
             throw SnapshotError.last("realpath", root)
         }
         defer { free(resolved) }
         self.root = String(cString: resolved)
-        droppedLayers = try Self.clean(self.root)
+        self.disk = disk
+        droppedLayers = try Self.clean(self.root, disk)
         try recoverUnsynced()
     }
 
@@ -60,6 +65,7 @@ package final class SnapshotStore: Sendable {
         guard let resolved = realpath(root, nil) else { throw SnapshotError.last("realpath", root) }
         defer { free(resolved) }
         self.root = String(cString: resolved)
+        disk = .system
         droppedLayers = 0
     }
 
@@ -97,15 +103,15 @@ package final class SnapshotStore: Sendable {
 
     func remember(_ manifest: LayerManifest) {
         state.withLock { state in
-            guard state.manifests.updateValue(manifest, forKey: manifest.id) == nil else { return }
-            state.manifestOrder.append(manifest.id)
-            state.cachedEntries += manifest.entries.count
-            while state.cachedEntries > Self.cachedEntriesMax, state.manifestOrder.count > 1 {
-                let oldest = state.manifestOrder.removeFirst()
-                state.cachedEntries -= state.manifests.removeValue(forKey: oldest)?.entries.count ?? 0
-            }
+            state.manifests.insert(manifest)
+            state.foreign.remove(manifest.id)
         }
     }
+
+    /// What a layer that need not be here holds, as far as a holder has told of it lately.
+    func foreignManifest(of layer: Digest) -> LayerManifest? { state.withLock { $0.foreign[layer] } }
+
+    func rememberForeign(_ manifest: LayerManifest) { state.withLock { $0.foreign.insert(manifest) } }
 
     /// The merged tree of a chain; trees of its lower parts are shared.
     package func tree(of chain: LayerChain) throws -> MergedTree {
@@ -173,10 +179,7 @@ package final class SnapshotStore: Sendable {
                 throw SnapshotError.last("rename", layerPath(layer))
             }
             state.sizes[layer] = nil
-            if let known = state.manifests.removeValue(forKey: layer) {
-                state.cachedEntries -= known.entries.count
-                state.manifestOrder.removeAll { $0 == layer }
-            }
+            state.manifests.remove(layer)
         }
         let code = removeTree(trash)
         guard code == 0 else { throw SnapshotError.failed("unlink", trash, code: code) }
@@ -236,10 +239,7 @@ package final class SnapshotStore: Sendable {
                 throw SnapshotError.last("rename", layerPath(layer))
             }
             state.sizes[layer] = nil
-            if let known = state.manifests.removeValue(forKey: layer) {
-                state.cachedEntries -= known.entries.count
-                state.manifestOrder.removeAll { $0 == layer }
-            }
+            state.manifests.remove(layer)
         }
     }
 
@@ -259,12 +259,12 @@ package final class SnapshotStore: Sendable {
     /// An equal layer that is there already is kept.
     func publish(_ directory: String, as layer: Digest, isDurable: Bool = true) throws(SnapshotError) {
         let target = layerPath(layer)
-        if rename(directory, target) != 0 {
+        if disk.rename(directory, target) != 0 {
             guard errno == ENOTEMPTY || errno == EEXIST else { throw .last("rename", target) }
             removeTree(directory)
             return
         }
-        if isDurable { try syncDirectory(root + "/layers") }
+        if isDurable { try syncDirectory(root + "/layers", disk) }
     }
 
     func readFile(_ path: String) throws(SnapshotError) -> [UInt8]? {

@@ -21,9 +21,10 @@ package struct LayerPart: Sendable {
         let length: Int
     }
 
+    /// The footprint must be of a tree with this layer.
     package init(of whole: LayerManifest, _ footprint: TreeFootprint) throws(ManifestError) {
         self.whole = whole.id
-        manifest = try LayerManifest(entries: Self.entries(of: whole, footprint))
+        manifest = try LayerManifest(entries: whole.entries.filter(footprint.includes))
         leftOutBytes = whole.contentBytes - manifest.contentBytes
         wholeTable = ChunkTable(whole)
         var known: [Key: Int] = [:]
@@ -33,20 +34,6 @@ package struct LayerPart: Sendable {
         let own = ChunkTable(manifest)
         wholeOrdinals = own.chunks.compactMap { known[Key(digest: $0.digest, length: $0.length)] }
         ownOrdinals = Dictionary(wholeOrdinals.enumerated().map { ($1, $0) }) { first, _ in first }
-    }
-
-    /// What the footprint includes, and the files that hard links among it share, with their parents.
-    private static func entries(of whole: LayerManifest, _ footprint: TreeFootprint) -> [LayerEntry] {
-        var more: Set<[UInt8]> = []
-        for entry in whole.entries {
-            guard case .hardlink(let target) = entry.kind, footprint.includes(entry.path) else { continue }
-            guard !footprint.includes(target) else { continue }
-            more.insert(target)
-            for (index, byte) in target.enumerated() where byte == UInt8(ascii: "/") {
-                more.insert([UInt8](target[..<index]))
-            }
-        }
-        return whole.entries.filter { footprint.includes($0.path) || more.contains($0.path) }
     }
 
     /// The whole layer's ordinals of chunks of the part, rising.

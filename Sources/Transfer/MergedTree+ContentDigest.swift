@@ -15,16 +15,14 @@ extension MergedTree {
                 hasher.update([1])
                 for match in try matches(of: selector.path) {
                     let node = try resolved(match, follows: selector.followsSymlinks)
-                    guard let digest = try digest(of: node, name: match.last ?? [], selector) else { continue }
                     Self.update(&hasher, counted: match.last ?? [])
-                    hasher.update(digest.bytes)
+                    hasher.update(try digest(of: node, selector).bytes)
                 }
                 hasher.update([2])
             } else {
                 let found = try resolve(selector.path.utf8, followsLast: selector.followsSymlinks)
-                let digest = try digest(of: found.node, name: found.components.last ?? [], selector)
                 hasher.update([0])
-                hasher.update(digest?.bytes ?? [])
+                hasher.update(try digest(of: found.node, selector).bytes)
             }
         }
         return hasher.finish()
@@ -32,23 +30,33 @@ extension MergedTree {
 
     /// Paths that a pattern matches component by component, in byte order; links in parents are followed.
     package func matches(of pattern: String) throws(TreeError) -> [[[UInt8]]] {
+        var visited: [[[UInt8]]]?
+        return try matches(of: pattern, visited: &visited)
+    }
+
+    /// As above; the components of all that was looked at are added to `visited`, if there is any.
+    func matches(of pattern: String, visited: inout [[[UInt8]]]?) throws(TreeError) -> [[[UInt8]]] {
         var found: [[[UInt8]]] = [[]]
         for component in pattern.split(separator: "/") where component != "." {
             let text = String(component)
             var next: [[[UInt8]]] = []
-            if !GoPattern.hasWildcards(text) {
-                for path in found
-                where (try? resolve(Self.joined(path + [Array(text.utf8)]), followsLast: false)) != nil {
-                    next.append(path + [Array(text.utf8)])
-                }
-            } else {
-                let matcher: GoPattern
-                do { matcher = try GoPattern(text) } catch { throw .malformedPattern("\(error)") }
-                for path in found {
-                    guard let node = try? resolve(Self.joined(path), followsLast: true).node else { continue }
-                    for child in node.children where matcher.matches(String(decoding: child.name, as: UTF8.self)) {
-                        next.append(path + [child.name])
+            let matcher: GoPattern?
+            do { matcher = GoPattern.hasWildcards(text) ? try GoPattern(text) : nil } catch {
+                throw .malformedPattern("\(error)")
+            }
+            for path in found {
+                guard let matcher else {
+                    let longer = path + [Array(text.utf8)]
+                    if (try? resolve(Self.joined(longer), followsLast: false, visited: &visited)) != nil {
+                        next.append(longer)
                     }
+                    continue
+                }
+                guard let node = try? resolve(Self.joined(path), followsLast: true, visited: &visited).node else {
+                    continue
+                }
+                for child in node.children where matcher.matches(String(decoding: child.name, as: UTF8.self)) {
+                    next.append(path + [child.name])
                 }
             }
             found = next
@@ -64,17 +72,9 @@ extension MergedTree {
         [UInt8](components.joined(separator: [UInt8(ascii: "/")]))
     }
 
-    private func digest(of node: Node, name: [UInt8], _ selector: ContentSelector) throws(TreeError) -> Digest? {
-        guard !selector.includePatterns.isEmpty || !selector.excludePatterns.isEmpty else {
-            return Self.digest(of: node)
-        }
-        let filter: PathFilter
-        do { filter = try PathFilter(includes: selector.includePatterns, excludes: selector.excludePatterns) } catch {
-            throw .malformedPattern("\(error)")
-        }
-        guard node.isDirectory else {
-            return filter.selects(String(decoding: name, as: UTF8.self)) ? Self.digest(of: node) : nil
-        }
+    /// Patterns are for what is below a directory: a file that is selected itself is copied whatever they say.
+    private func digest(of node: Node, _ selector: ContentSelector) throws(TreeError) -> Digest {
+        guard let filter = try selector.filter(), node.isDirectory else { return Self.digest(of: node) }
         return Self.filteredDigest(of: node, at: "", filter) ?? Self.header(of: node).finish()
     }
 
@@ -92,7 +92,7 @@ extension MergedTree {
     }
 
     /// The digest of what the filter selects in a directory; nil when that is nothing.
-    private static func filteredDigest(of directory: Node, at path: String, _ filter: PathFilter) -> Digest? {
+    private static func filteredDigest(of directory: Node, at path: String, _ filter: CopyFilter) -> Digest? {
         var hasher = header(of: directory)
         var hasContent = false
         for child in directory.children {
@@ -155,20 +155,5 @@ extension MergedTree {
         var writer = CanonicalWriter()
         writer.append(counted: content)
         hasher.update(writer.bytes)
-    }
-}
-
-/// Include and exclude patterns together: included (or no includes) and not excluded.
-private struct PathFilter {
-    private let includes: PatternMatcher?
-    private let excludes: PatternMatcher?
-
-    init(includes: [String], excludes: [String]) throws(PatternError) {
-        self.includes = includes.isEmpty ? nil : try PatternMatcher(includes)
-        self.excludes = excludes.isEmpty ? nil : try PatternMatcher(excludes)
-    }
-
-    func selects(_ path: String) -> Bool {
-        (includes?.matches(path) ?? true) && !(excludes?.matches(path) ?? false)
     }
 }

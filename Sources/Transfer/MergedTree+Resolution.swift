@@ -34,13 +34,14 @@ extension MergedTree {
     ///
     /// With `followsLast` a link in the last component is followed too. Throws a `TreeError` that names `path`.
     package func resolve(_ path: some Collection<UInt8>, followsLast: Bool) throws(TreeError) -> Resolved {
-        var links: [[[UInt8]]] = []
-        return try resolve(path, followsLast: followsLast, links: &links)
+        var visited: [[[UInt8]]]?
+        return try resolve(path, followsLast: followsLast, visited: &visited)
     }
 
-    /// As above; the components of each symbolic link that was followed are added to `links`.
+    /// As above; the components of all that was passed, links and what `..` took back too, are added to `visited`, if
+    /// there is any.
     func resolve(
-        _ path: some Collection<UInt8>, followsLast: Bool, links followed: inout [[[UInt8]]]
+        _ path: some Collection<UInt8>, followsLast: Bool, visited: inout [[[UInt8]]]?
     ) throws(TreeError) -> Resolved {
         let shown = { () -> String in "/" + String(decoding: path.drop { $0 == UInt8(ascii: "/") }, as: UTF8.self) }
         var pending = Self.components(path)
@@ -55,13 +56,13 @@ extension MergedTree {
             }
             guard directory.isDirectory else { throw .notDirectory(shown()) }
             guard let node = directory.child(name) else { throw .notFound(shown()) }
+            visited?.append(stack.map(\.name) + [name])
             guard case .symlink(let target) = node.kind, followsLast || !pending.isEmpty else {
                 stack.append((name, node))
                 continue
             }
             links += 1
             guard links <= Self.linksMax else { throw .tooManyLinks(shown()) }
-            followed.append(stack.map(\.name) + [name])
             if target.first == UInt8(ascii: "/") { stack.removeAll() }
             pending += Self.components(target).reversed()
         }

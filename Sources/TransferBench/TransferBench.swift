@@ -153,7 +153,7 @@ private final class Tally: Sendable {
 
     var observer: PullObserver {
         var observer = PullObserver()
-        observer.received = { content, wire in
+        observer.received = { _, content, wire in
             self.state.withLock { ($0.content, $0.wire) = ($0.content + content, $0.wire + wire) }
         }
         observer.deduplicated = { bytes in self.state.withLock { $0.deduplicated += bytes } }

@@ -32,6 +32,10 @@ extension EndToEnd {
                 #expect(explanation.pulledBytes < Self.smallBytesMax, "\(explanation)")
                 #expect(explanation.leftOut == Self.largeBytes, "\(explanation)")
                 #expect(try await home.status().counters.layerBytesLeftOut == Self.largeBytes)
+                // What the build pulled, the holder served, as both say, and the build says who.
+                #expect(explanation.served == ["holder": explanation.pulledBytes], "\(explanation)")
+                #expect(try explanation.vertex(copy).served(by: "holder") > 1_000_000, "\(explanation)")
+                #expect(try await holder.status().counters.layerBytesServed == explanation.pulledBytes)
 
                 // The part is not the stage: with the holder gone the stage's step runs again.
                 try await holder.crash()
@@ -40,6 +44,43 @@ extension EndToEnd {
                 try await home.mustBuild(whole, base: cluster.base)
                 #expect(try await home.explain().executed.contains { $0.contains("mkdir /large") })
                 try await holder.start()
+                #expect(try await cluster.stopAndFindLeftovers(in: workspace) == [])
+            }
+        }
+
+        @Test func `patterns and wildcards pull what they select`() async throws {
+            try await withWorkspace { workspace in
+                let cluster = try await TestCluster.start(["holder", "home"], in: workspace, namespaces: true)
+                let (holder, home) = (try cluster["holder"], try cluster["home"])
+                let side = """
+                    FROM base AS side
+                    RUN mkdir -p /tree/deep /tree/gone && echo a > /tree/deep/a.txt && echo b > /tree/b.txt \\
+                        && echo gone > /tree/c.txt && head -c \(Self.largeBytes) /dev/urandom > /tree/deep/large.bin
+                    RUN rm -r /tree/c.txt /tree/gone && ln /tree/b.txt /tree/d.txt
+                    """
+                try await holder.mustBuild(try workspace.context(side), base: cluster.base)
+                try await home.drain([holder])
+                let copies = [
+                    "COPY --from=side --exclude=**/*.bin /tree/ /excluded/", "COPY --from=side /tree/*.txt /wildcard/",
+                    "COPY --from=side --parents /tree/deep/*.txt /parents/",
+                ]
+                // Each in a stage of its own: one that pulled all of the tree would leave it to the others.
+                let stages = copies.enumerated().map { "FROM base AS s\($0)\n\($1)\n" }.joined()
+                let all = ["excluded", "wildcard", "parents"].enumerated().map { "COPY --from=s\($0) /\($1) /\($1)" }
+                let context = try workspace.context("\(side)\n\(stages)FROM scratch\n\(all.joined(separator: "\n"))\n")
+                let tree = workspace.path + "/tree"
+                try await home.mustBuild(context, base: cluster.base, ["-o", "type=local,dest=\(tree)"])
+                let files = try await workspace.check(["sh", "-c", "cd \(tree); find . -type f | sort | xargs"])
+                #expect(
+                    files == "./excluded/b.txt ./excluded/d.txt ./excluded/deep/a.txt ./parents/tree/deep/a.txt "
+                        + "./wildcard/b.txt ./wildcard/d.txt\n")
+                #expect(try workspace.text(of: tree + "/parents/tree/deep/a.txt") == "a\n")
+                let explanation = try await home.explain()
+                #expect(explanation.pulledBytes < Self.smallBytesMax, "\(explanation)")
+                for copy in copies {
+                    let vertex = try explanation.vertex(copy)
+                    #expect(vertex.bytesLeftOut.flatMap(Int.init) ?? 0 >= Self.largeBytes, "\(vertex)")
+                }
                 #expect(try await cluster.stopAndFindLeftovers(in: workspace) == [])
             }
         }
@@ -109,7 +150,11 @@ extension EndToEnd {
                 #expect(result.status == 0, "\(result.errors)")
                 #expect(FileManager.default.fileExists(atPath: tree + "/copy/file"))
                 let vertex = try await home.explain().vertex(copy)
-                #expect(vertex.node == "executor" && vertex.bytesPulled == nil, "\(vertex)")
+                // All of it came early, from the holder, and counts with the step that read it.
+                let bytes = vertex.bytesPulled.flatMap(Int.init) ?? 0
+                #expect(vertex.node == "executor" && bytes >= Self.largeBytes, "\(vertex)")
+                #expect(vertex.bytesPrefetched == vertex.bytesPulled, "\(vertex)")
+                #expect(vertex.served(by: "holder") == bytes, "\(vertex)")
                 #expect(try await cluster.stopAndFindLeftovers(in: workspace) == [])
             }
         }

@@ -78,6 +78,8 @@ extension EndToEnd {
                 let explanation = try await home.explain()
                 #expect(explanation.executed.allSatisfy { $0.hasSuffix(Self.sum) }, "\(explanation.executed)")
                 #expect(try explanation.vertex(Self.sum).attempts == 1)
+                #expect(Set(explanation.served.keys) == ["one", "two"], "\(explanation)")
+                #expect(explanation.served.values.reduce(0, +) == explanation.pulledBytes, "\(explanation)")
                 try await victim.start()
                 #expect(try await cluster.stopAndFindLeftovers(in: workspace) == [])
             }

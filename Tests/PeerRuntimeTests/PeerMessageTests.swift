@@ -94,6 +94,28 @@ struct PeerMessageTests {
         for message in hostile { #expect(throws: PeerCallError.self) { try PeerMessage.record(message) } }
     }
 
+    @Test func `what was moved survives the way, as far as it makes sense`() throws {
+        var moved = MovedBytes()
+        (moved.pulled, moved.prefetched, moved.deduplicated, moved.resumed) = (9, 4, 5, 6)
+        (moved.leftOut, moved.registry) = (7, 8)
+        moved.served = [PeerID(rawValue: 3): 2, PeerID(rawValue: .max): 7]
+        var finished = Peerbuild_Peer_V1_ExecuteEvent.Finished()
+        PeerMessage.set(moved, in: &finished)
+        let bytes: [UInt8] = try finished.serializedBytes()
+        #expect(PeerMessage.moved(try Peerbuild_Peer_V1_ExecuteEvent.Finished(serializedBytes: bytes)) == moved)
+        // An export leaves nothing out and nothing of it comes early.
+        (moved.leftOut, moved.prefetched) = (0, 0)
+        var done = Peerbuild_Peer_V1_ExportEvent.Done()
+        PeerMessage.set(moved, in: &done)
+        let exported: [UInt8] = try done.serializedBytes()
+        #expect(PeerMessage.moved(try Peerbuild_Peer_V1_ExportEvent.Done(serializedBytes: exported)) == moved)
+
+        (finished.pulledBytes, finished.servedBytes) = (-1, [3: -5])
+        #expect(PeerMessage.moved(finished).pulled == 0 && PeerMessage.moved(finished).served.values.first == 0)
+        for peer in 0...PeerMessage.holdersMax { finished.servedBytes[UInt64(peer)] = 1 }
+        #expect(PeerMessage.moved(finished).served.isEmpty)
+    }
+
     @Test func `a failure keeps its exit code`() {
         for failure in [VertexFailure("no", exitCode: 3), VertexFailure("gone", isCancelled: true), VertexFailure("x")]
         {

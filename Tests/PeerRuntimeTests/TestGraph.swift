@@ -12,14 +12,27 @@ struct TestGraph {
     }
 
     /// A shell command with the root as its output.
-    mutating func run(_ script: String, on root: Pb_Input, secret: String? = nil) -> Pb_Input {
+    ///
+    /// `reading` is another tree that it sees at `/side`.
+    mutating func run(
+        _ script: String, on root: Pb_Input, secret: String? = nil, reading side: Pb_Input? = nil
+    ) -> Pb_Input {
         add(
             .with {
-                $0.inputs = [root]
+                $0.inputs = [root] + (side.map { [$0] } ?? [])
                 $0.exec.meta.args = ["/bin/sh", "-c", script]
                 $0.exec.meta.cwd = "/"
                 $0.exec.meta.env = ["PATH=/bin"]
                 $0.exec.mounts = [.with { $0.dest = "/" }]
+                if side != nil {
+                    $0.exec.mounts.append(
+                        .with {
+                            $0.dest = "/side"
+                            $0.input = 1
+                            $0.output = -1
+                            $0.readonly = true
+                        })
+                }
                 guard let secret else { return }
                 $0.exec.mounts.append(
                     .with {

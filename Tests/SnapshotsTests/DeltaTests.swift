@@ -54,8 +54,7 @@ internal import Transfer
     @Test func `a part of a layer comes by what is new of it`() async throws {
         let versions = try await versions()
         let whole = try versions.holder.snapshots.manifest(of: versions.new.layers[0].id)
-        let tree = try versions.holder.snapshots.tree(of: versions.new)
-        let footprint = try #require(try tree.footprint(of: [ContentSelector(path: "/d")]))
+        let footprint = try #require(try TreeFootprint(of: [ContentSelector(path: "/d")], in: [whole]))
         let part = try LayerPart(of: whole, footprint)
         let tally = PullTally()
         try await versions.puller.snapshots.pullPart(

@@ -30,6 +30,10 @@ internal import Transfer
             observer: tally.observer)
         expectSame(try puller.dump(chain), try holder.dump(chain))
         #expect(sent.allSatisfy { $0.value.load(ordering: .relaxed) > 500_000 })
+        // Who gave how much.
+        #expect(tally.values.given.keys.sorted() == [0, 1, 2], "\(tally.values)")
+        #expect(tally.values.given.allSatisfy { $0.value > 400_000 }, "\(tally.values)")
+        #expect(tally.values.given.values.reduce(0, +) == tally.values.content)
         #expect(tally.values.deduplicated == 0 && tally.values.liars.isEmpty)
     }
 
@@ -192,14 +196,18 @@ internal import Transfer
             ln -s ../a/b way; ln -s /way/wanted way2; setfattr -n user.k -v v a/b; touch -d @1000000000 a/b
             """)
         let whole = try holder.snapshots.manifest(of: chain.layers[0].id)
-        let tree = try holder.snapshots.tree(of: chain)
-        let footprint = try #require(try tree.footprint(of: [ContentSelector(path: "/way2", followsSymlinks: true)]))
+        let selector = ContentSelector(path: "/way2", followsSymlinks: true)
+        let footprint = try #require(try TreeFootprint(of: [selector], in: [whole]))
         let part = try LayerPart(of: whole, footprint)
         #expect(!puller.snapshots.contains(part.manifest.id))
         let tally = PullTally()
         let holders = [memoryHolder(1, whole.id, holder.snapshots)]
         let asked = try await puller.snapshots.pullManifest(of: whole.id, from: holders)
         #expect(asked == whole)
+        // Once: the next that reads a part of the layer knows what is in it.
+        #expect(try await puller.snapshots.pullManifest(of: whole.id, from: []) == whole)
+        #expect(!puller.snapshots.contains(whole.id))
+        #expect(throws: SnapshotError.self) { try puller.snapshots.manifest(of: whole.id) }
         try await puller.snapshots.pullPart(part, from: holders, observer: tally.observer)
         #expect(tally.values.content == 3_200_002, "\(tally.values)")
         #expect(part.leftOutBytes == 8_000_000)

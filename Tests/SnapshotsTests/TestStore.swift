@@ -15,9 +15,9 @@ final class TestStore: Sendable {
     let snapshots: SnapshotStore
     private static let numbers = Atomic<Int>(0)
 
-    init() throws {
+    init(disk: DiskCalls = .system) throws {
         root = Self.freshDirectory()
-        snapshots = try SnapshotStore(root: root + "/store")
+        snapshots = try SnapshotStore(root: root + "/store", disk: disk)
     }
 
     deinit {
@@ -248,6 +248,8 @@ final class Counter: Sendable {
 final class PullTally: Sendable {
     struct Values: Sendable {
         var content: Int64 = 0
+        /// Of `content`, by holder.
+        var given: [UInt64: Int64] = [:]
         var wire: Int64 = 0
         var deduplicated: Int64 = 0
         var resumed: Int64 = 0
@@ -260,8 +262,11 @@ final class PullTally: Sendable {
 
     var observer: PullObserver {
         var observer = PullObserver()
-        observer.received = { content, wire in
-            self.state.withLock { ($0.content, $0.wire) = ($0.content + content, $0.wire + wire) }
+        observer.received = { holder, content, wire in
+            self.state.withLock {
+                ($0.content, $0.wire) = ($0.content + content, $0.wire + wire)
+                $0.given[holder, default: 0] += content
+            }
         }
         observer.deduplicated = { bytes in self.state.withLock { $0.deduplicated += bytes } }
         observer.resumed = { bytes in self.state.withLock { $0.resumed += bytes } }

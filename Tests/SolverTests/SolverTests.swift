@@ -190,6 +190,28 @@ import Testing
     }
 
     @Test(arguments: UInt64(0)..<16)
+    func `results that others wait to read are awaited, and the end of a build`(seed: UInt64) throws {
+        var world = SolverHarness(seed: seed)
+        world.held = ["right2"]
+        try world.request("b1", try diamond())
+        world.settle()
+        func result(of command: String) throws -> VertexResult {
+            let run = try #require(world.runs.last { world.command($0.vertex) == command })
+            return SolverHarness.result("\(run.key)", on: world.node(of: run))
+        }
+        // The other branch waits for this one, and this one's input is being read.
+        let waiting = try [result(of: "left2"), result(of: "right")]
+        let awaited = world.solver.awaitedResults
+        #expect(awaited.count == 2 && waiting.allSatisfy(awaited.contains), "\(awaited)")
+        world.finish("right2")
+        // Nobody reads them any more; the build's own result is exported.
+        let join = try #require(world.runs.last)
+        #expect(world.solver.awaitedResults == [SolverHarness.result("\(join.key)", on: world.node(of: join))])
+        world.send(.released(build: "b1"))
+        #expect(world.solver.awaitedResults.isEmpty)
+    }
+
+    @Test(arguments: UInt64(0)..<16)
     func `a build that comes while a failed one is still there tries again`(seed: UInt64) throws {
         var world = SolverHarness(seed: seed)
         world.failing = ["a"]

@@ -50,13 +50,15 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
         return .with { response in
             response.ref = report.reference
             response.home = report.home
-            response.vertices = report.vertices.map(Self.message)
-            let moved = report.vertices.reduce(report.exportMoved) { $0 + $1.moved }
+            response.vertices = report.vertices.map { Self.message($0, of: report) }
+            let moved = report.moved
             response.bytesPulled = UInt64(clamping: moved.pulled)
             response.bytesDeduplicated = UInt64(clamping: moved.deduplicated)
             response.bytesResumed = UInt64(clamping: moved.resumed)
             response.bytesLeftOut = UInt64(clamping: moved.leftOut)
             response.registryBytes = UInt64(clamping: moved.registry)
+            response.bytesPrefetched = UInt64(clamping: moved.prefetched)
+            response.bytesServed = Self.served(moved, of: report)
             response.executed = UInt32(clamping: report.vertices.count { $0.outcome == .executed })
             response.cached = UInt32(
                 clamping: report.vertices.count { $0.outcome == .cachedLocal || $0.outcome == .cachedPeer })
@@ -174,7 +176,14 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
         }
     }
 
-    private static func message(_ vertex: BuildReport.Vertex) -> Peerbuild_V1_VertexReport {
+    /// By name; nodes that share one share a line.
+    private static func served(_ moved: MovedBytes, of report: BuildReport) -> [String: UInt64] {
+        Dictionary(moved.served.map { (report.servers[$0] ?? "\($0)", UInt64(clamping: $1)) }) { $0 &+ $1 }
+    }
+
+    private static func message(
+        _ vertex: BuildReport.Vertex, of report: BuildReport
+    ) -> Peerbuild_V1_VertexReport {
         .with {
             $0.digest = vertex.digest
             $0.name = vertex.name
@@ -186,6 +195,8 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
             $0.bytesResumed = UInt64(clamping: vertex.moved.resumed)
             $0.bytesLeftOut = UInt64(clamping: vertex.moved.leftOut)
             $0.registryBytes = UInt64(clamping: vertex.moved.registry)
+            $0.bytesPrefetched = UInt64(clamping: vertex.moved.prefetched)
+            $0.bytesServed = served(vertex.moved, of: report)
             $0.attempts = UInt32(clamping: vertex.attempts)
             $0.candidates = vertex.candidates.map { candidate in
                 .with {

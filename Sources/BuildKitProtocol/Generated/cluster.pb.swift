@@ -473,6 +473,11 @@ package nonisolated struct Peerbuild_V1_VertexReport: Sendable {
   /// From registries.
   package var registryBytes: UInt64 = 0
 
+  /// Of the pulled bytes: those that came before the step waited for them, and what each node served, by its name.
+  package var bytesPrefetched: UInt64 = 0
+
+  package var bytesServed: Dictionary<String,UInt64> = [:]
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -503,6 +508,10 @@ package nonisolated struct Peerbuild_V1_ExplainResponse: Sendable {
   package var bytesLeftOut: UInt64 = 0
 
   package var registryBytes: UInt64 = 0
+
+  package var bytesPrefetched: UInt64 = 0
+
+  package var bytesServed: Dictionary<String,UInt64> = [:]
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1334,7 +1343,7 @@ nonisolated extension Peerbuild_V1_Candidate: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".VertexReport"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}name\0\u{1}node\0\u{1}outcome\0\u{1}seconds\0\u{3}bytes_pulled\0\u{1}candidates\0\u{1}attempts\0\u{4}4bytes_deduplicated\0\u{3}bytes_resumed\0\u{3}bytes_left_out\0\u{3}registry_bytes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}name\0\u{1}node\0\u{1}outcome\0\u{1}seconds\0\u{3}bytes_pulled\0\u{1}candidates\0\u{1}attempts\0\u{4}4bytes_deduplicated\0\u{3}bytes_resumed\0\u{3}bytes_left_out\0\u{3}registry_bytes\0\u{3}bytes_prefetched\0\u{3}bytes_served\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1354,6 +1363,8 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
       case 61: try { try decoder.decodeSingularUInt64Field(value: &self.bytesResumed) }()
       case 62: try { try decoder.decodeSingularUInt64Field(value: &self.bytesLeftOut) }()
       case 63: try { try decoder.decodeSingularUInt64Field(value: &self.registryBytes) }()
+      case 64: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPrefetched) }()
+      case 65: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.bytesServed) }()
       default: break
       }
     }
@@ -1396,6 +1407,12 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
     if self.registryBytes != 0 {
       try visitor.visitSingularUInt64Field(value: self.registryBytes, fieldNumber: 63)
     }
+    if self.bytesPrefetched != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesPrefetched, fieldNumber: 64)
+    }
+    if !self.bytesServed.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.bytesServed, fieldNumber: 65)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1412,6 +1429,8 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
     if lhs.bytesResumed != rhs.bytesResumed {return false}
     if lhs.bytesLeftOut != rhs.bytesLeftOut {return false}
     if lhs.registryBytes != rhs.registryBytes {return false}
+    if lhs.bytesPrefetched != rhs.bytesPrefetched {return false}
+    if lhs.bytesServed != rhs.bytesServed {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1419,7 +1438,7 @@ nonisolated extension Peerbuild_V1_VertexReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ExplainResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ref\0\u{1}home\0\u{1}vertices\0\u{3}bytes_pulled\0\u{1}executed\0\u{1}cached\0\u{4}6bytes_deduplicated\0\u{3}bytes_resumed\0\u{3}bytes_left_out\0\u{3}registry_bytes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ref\0\u{1}home\0\u{1}vertices\0\u{3}bytes_pulled\0\u{1}executed\0\u{1}cached\0\u{4}6bytes_deduplicated\0\u{3}bytes_resumed\0\u{3}bytes_left_out\0\u{3}registry_bytes\0\u{3}bytes_prefetched\0\u{3}bytes_served\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1437,6 +1456,8 @@ nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, Swift
       case 61: try { try decoder.decodeSingularUInt64Field(value: &self.bytesResumed) }()
       case 62: try { try decoder.decodeSingularUInt64Field(value: &self.bytesLeftOut) }()
       case 63: try { try decoder.decodeSingularUInt64Field(value: &self.registryBytes) }()
+      case 64: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPrefetched) }()
+      case 65: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.bytesServed) }()
       default: break
       }
     }
@@ -1473,6 +1494,12 @@ nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, Swift
     if self.registryBytes != 0 {
       try visitor.visitSingularUInt64Field(value: self.registryBytes, fieldNumber: 63)
     }
+    if self.bytesPrefetched != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesPrefetched, fieldNumber: 64)
+    }
+    if !self.bytesServed.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.bytesServed, fieldNumber: 65)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1487,6 +1514,8 @@ nonisolated extension Peerbuild_V1_ExplainResponse: SwiftProtobuf.Message, Swift
     if lhs.bytesResumed != rhs.bytesResumed {return false}
     if lhs.bytesLeftOut != rhs.bytesLeftOut {return false}
     if lhs.registryBytes != rhs.registryBytes {return false}
+    if lhs.bytesPrefetched != rhs.bytesPrefetched {return false}
+    if lhs.bytesServed != rhs.bytesServed {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

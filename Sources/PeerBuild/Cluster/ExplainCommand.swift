@@ -37,10 +37,14 @@ struct ExplainCommand: AsyncParsableCommand {
             ("left out", response.bytesLeftOut),
         ].map { "\($0.0) \(TextTable.bytes(Int64(clamping: $0.1)))" }.joined(separator: ", ")
         let saved = Int64(clamping: response.bytesDeduplicated &+ response.bytesResumed &+ response.bytesLeftOut)
+        let served = response.bytesServed.sorted { $0.key < $1.key }
+            .map { "\($0.key) \(TextTable.bytes(Int64(clamping: $0.value)))" }.joined(separator: ", ")
         return """
             build \(response.ref), home \(response.home)
             executed \(response.executed), cached \(response.cached), \
-            moved \(TextTable.bytes(Int64(clamping: response.bytesPulled))), \
+            moved \(TextTable.bytes(Int64(clamping: response.bytesPulled)))\
+            \(served.isEmpty ? "" : " (served by \(served))"), \
+            early \(TextTable.bytes(Int64(clamping: response.bytesPrefetched))), \
             saved \(TextTable.bytes(saved)) (\(kinds)), \
             registries \(TextTable.bytes(Int64(clamping: response.registryBytes))), \
             amplification \(String(format: "%.2f", amplification))

@@ -101,6 +101,7 @@ struct Executor: Sendable {
             do {
                 let reading = TreeReading(tree: input, selections: reads[index])
                 aside += await prefetcher.giveWay(to: input.chain.layers.map(\.id))
+                tally.add(prefetcher.claim(input.chain))
                 execution.inputs[index].chain = try await fetcher.hold(reading, in: held)
             } catch let error as LayersUnavailable {
                 logger.warning("an input is lost", metadata: ["step": "\(execution.name)", "error": "\(error)"])

@@ -28,13 +28,17 @@ struct ImagePush: Sendable {
     let registry: RegistryClient
     let fetcher: LayerFetcher
 
-    /// - Returns: the exporter response and the bytes that had to be pulled first.
+    /// - Returns: the exporter response and what was moved here for it.
     func run(
         _ request: Request, progress: @escaping OperationContext.Progress
-    ) async throws -> (response: [String: String], pulledBytes: Int64) {
-        let ((), moved) = try await TransferTally.counting {
-            for item in request.items { try await self.fetcher.fetch(item.tree.chain, from: item.tree.holders) }
-        }
+    ) async throws -> (response: [String: String], moved: MovedBytes) {
+        try await TransferTally.counting { try await export(request, progress) }
+    }
+
+    private func export(
+        _ request: Request, _ progress: @escaping OperationContext.Progress
+    ) async throws -> [String: String] {
+        for item in request.items { try await fetcher.fetch(item.tree.chain, from: item.tree.holders) }
         let items = request.items.map {
             ExportInput.Item(platform: $0.platform, chain: $0.tree.chain, config: $0.config, baseConfig: $0.baseConfig)
         }
@@ -42,8 +46,7 @@ struct ImagePush: Sendable {
         let exporter = ImageExporter(
             loader: loader, registry: registry, credentials: SessionCredentials(request.session),
             blobFetcher: { try await fetcher.fetchBlob($0) }, progress: progress)
-        let response = try await exporter.exportImage(
+        return try await exporter.exportImage(
             ExportInput(items: items, metadata: request.metadata, attributes: request.attributes))
-        return (response, moved.pulled)
     }
 }

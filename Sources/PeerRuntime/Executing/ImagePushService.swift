@@ -58,7 +58,7 @@ struct ImagePushService: Sendable {
             let outcome = try await push.run(request, progress: progress)
             return .with {
                 $0.done.response = outcome.response
-                $0.done.pulledBytes = outcome.pulledBytes
+                PeerMessage.set(outcome.moved, in: &$0.done)
             }
         } catch {
             return .with { $0.failed = PeerMessage.failure(VertexFailure("\(error)")) }
@@ -88,7 +88,7 @@ struct ImagePushService: Sendable {
     /// A failure of the export itself is a `BuildError`; any other error means that the peer is lost.
     func push(
         _ request: ImagePush.Request, at peer: PeerID, progress: @escaping OperationContext.Progress
-    ) async throws -> (response: [String: String], pulledBytes: Int64) {
+    ) async throws -> (response: [String: String], moved: MovedBytes) {
         let stream = try await dialer.open(.export, to: peer)
         return try await withTaskCancellationHandler {
             defer { stream.reset() }
@@ -97,7 +97,7 @@ struct ImagePushService: Sendable {
                 switch try await stream.receive(Peerbuild_Peer_V1_ExportEvent.self).event {
                 case .progress(let status):
                     progress(status.id, status.name, status.current, status.total, status.done)
-                case .done(let done): return (done.response, done.pulledBytes)
+                case .done(let done): return (done.response, PeerMessage.moved(done))
                 case .failed(let failure): throw BuildError(failure.message)
                 case nil: throw PeerCallError.malformed("an answer of an unknown kind")
                 }

@@ -22,8 +22,6 @@ extension LayerFetcher {
     /// Share of a layer's bytes, in percent, above which all of it is pulled: the next step may read the rest, and a whole
     /// layer serves other nodes too.
     private static let partPercentMax: Int64 = 75
-    /// Well below the 30 s that a lease lasts, so that one lost question costs nothing.
-    private static let renewalPeriod = Duration.seconds(8)
 
     /// Makes what is read of a tree local and holds it; returns the tree to read: the same, or one that has the selected
     /// parts only.
@@ -60,9 +58,10 @@ extension LayerFetcher {
                 snapshots.contains(layer.id)
                     ? try snapshots.manifest(of: layer.id) : try await manifest(of: layer, from: tree.holders))
         }
-        let merged = MergedTree(layers: manifests)
         // A path that is not there: the operation says so in its own words.
-        guard let footprint = try? merged.footprint(of: selections.map(ContentSelector.init)) else { return nil }
+        guard let footprint = try? TreeFootprint(of: selections.map(ContentSelector.init), in: manifests) else {
+            return nil
+        }
         var layers: [LayerDescriptor] = []
         for (layer, manifest) in zip(tree.chain.layers, manifests) {
             if snapshots.contains(layer.id) {
@@ -97,7 +96,7 @@ extension LayerFetcher {
             group.addTask { try await body() }
             group.addTask {
                 while true {
-                    try await Task.sleep(for: Self.renewalPeriod)
+                    try await Task.sleep(for: leases.period)
                     await renewLeases(on: tree)
                 }
             }
@@ -108,17 +107,7 @@ extension LayerFetcher {
     }
 
     private func renewLeases(on tree: Assignment.Input) async {
-        let missing = tree.chain.layers.map(\.id).filter { !snapshots.contains($0) }
-        guard !missing.isEmpty else { return }
-        for holder in tree.holders where holder != dialer.selfID && dialer.isLive(holder) {
-            do {
-                _ = try await PeerCalls(dialer: dialer).lease(missing, at: holder)
-            } catch {
-                logger.debug(
-                    "a lease was not renewed",
-                    metadata: ["node": "\(dialer.name(of: holder))", "error": "\(error)"])
-            }
-        }
+        await leases.renew(tree.chain.layers.map(\.id).filter { !snapshots.contains($0) }, at: tree.holders)
     }
 }
 
@@ -129,6 +118,6 @@ extension ContentSelector {
             path: selection.path,
             allowsWildcard: selection.allowsWildcards && GoPattern.hasWildcards(selection.path),
             followsSymlinks: selection.followsSymlinks, includePatterns: selection.includePatterns,
-            excludePatterns: selection.excludePatterns)
+            excludePatterns: selection.excludePatterns, requiredPaths: selection.requiredPaths)
     }
 }

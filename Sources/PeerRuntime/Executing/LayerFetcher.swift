@@ -25,6 +25,7 @@ struct LayerFetcher: Sendable {
     let blobs: ContentStore
     let dialer: any PeerDialer
     let counters: RuntimeCounters
+    let leases: LeaseRenewal
     let logger: Logger
     let standing = HolderStanding()
     /// Whose turn it is on the links.
@@ -100,8 +101,8 @@ struct LayerFetcher: Sendable {
         let (counters, dialer, logger, standing) = (counters, dialer, logger, standing)
         let (tally, isEarly) = (TransferTally.current, priority == .prefetch)
         var observer = PullObserver()
-        observer.received = { content, _ in
-            tally?.add(\.pulled, content)
+        observer.received = { peer, content, _ in
+            tally?.add(pulled: content, from: PeerID(rawValue: peer))
             counters.add(\.layerBytesPulled, UInt64(content))
             if isEarly { counters.add(\.layerBytesPrefetched, UInt64(content)) }
         }
@@ -145,7 +146,7 @@ struct LayerFetcher: Sendable {
                     stream.reset()
                 }
                 counters.add(\.layerBytesPulled, UInt64(max(0, pulled.value)))
-                TransferTally.current?.add(\.pulled, pulled.value)
+                TransferTally.current?.add(pulled: pulled.value, from: peer)
                 return true
             } catch is CancellationError {
                 throw CancellationError()

@@ -13,6 +13,8 @@ internal import Synchronization
 final class Prefetcher: Sendable {
     /// Trees that may wait; more would be for steps that are far away.
     private static let waitingMax = 64
+    /// Trees of which it is remembered what came; more are of steps that never ran here.
+    private static let broughtMax = 256
 
     private struct State {
         var waiting: [TreeReading] = []
@@ -20,6 +22,8 @@ final class Prefetcher: Sendable {
         /// What is on its way, and the word to stop.
         var current: (reading: TreeReading, stop: AsyncStream<Void>.Continuation)?
         var giveWay: [CheckedContinuation<Void, Never>] = []
+        /// What has come of trees that no step has read yet, oldest first.
+        var brought: [(tree: Digest, moved: MovedBytes)] = []
 
         /// Takes out what has one of these layers to bring.
         mutating func setAside(_ layers: Set<Digest>) -> [TreeReading] {
@@ -75,6 +79,27 @@ final class Prefetcher: Sendable {
         return [current] + aside
     }
 
+    /// What has come of a tree, once: it counts with the step that reads the tree first.
+    func claim(_ tree: LayerChain) -> MovedBytes {
+        state.withLock { state in
+            let mine = state.brought.filter { $0.tree == tree.id }
+            state.brought.removeAll { $0.tree == tree.id }
+            return mine.reduce(MovedBytes()) { $0 + $1.moved }
+        }
+    }
+
+    private func note(_ moved: MovedBytes, of tree: LayerChain) {
+        var early = moved
+        early.prefetched = moved.pulled
+        // The step itself counts what it does without.
+        early.leftOut = 0
+        guard early != MovedBytes() else { return }
+        state.withLock { state in
+            state.brought.append((tree.id, early))
+            if state.brought.count > Self.broughtMax { state.brought.removeFirst() }
+        }
+    }
+
     private func work() async {
         while !Task.isCancelled, let (reading, stop) = next() {
             await withTaskGroup(of: Void.self) { group in
@@ -106,10 +131,13 @@ final class Prefetcher: Sendable {
     }
 
     private func fetch(_ reading: TreeReading) async {
-        let held = HeldLayers(fetcher.snapshots)
-        defer { held.release() }
+        let (held, tally) = (HeldLayers(fetcher.snapshots), TransferTally())
+        defer {
+            held.release()
+            note(tally.value, of: reading.tree.chain)
+        }
         do {
-            _ = try await fetcher.hold(reading, in: held)
+            _ = try await TransferTally.$current.withValue(tally) { try await fetcher.hold(reading, in: held) }
         } catch {
             // The step pulls it itself, or says why not.
             fetcher.logger.debug("a tree did not come early", metadata: ["error": "\(error)"])

@@ -68,9 +68,11 @@ final class RecordIndex: Sendable {
 
     /// Keeps layers here for the lifetime of a lease; returns those that are here and stay.
     func lease(layers: [Digest]) -> [Digest] {
-        layers.filter { layer in
+        let leased = layers.filter { layer in
             snapshots.contains(layer) && leases.withLock { $0.grant([layer], at: Self.now) }
         }
+        snapshots.lease(leased, for: PeerServices.leaseTime)
+        return leased
     }
 
     /// Begins the collection of those layers on which no peer has a lease: their records are not found any more.

@@ -510,6 +510,12 @@ package nonisolated struct Peerbuild_Peer_V1_ExecuteEvent: Sendable {
 
     package var registryBytes: Int64 = 0
 
+    /// Of the pulled bytes: those that came before the step waited for them.
+    package var prefetchedBytes: Int64 = 0
+
+    /// Of the pulled bytes: what each node gave.
+    package var servedBytes: Dictionary<UInt64,Int64> = [:]
+
     package var unknownFields = SwiftProtobuf.UnknownStorage()
 
     package init() {}
@@ -612,6 +618,9 @@ package nonisolated struct Peerbuild_Peer_V1_Selection: Sendable {
   package var include: [String] = []
 
   package var exclude: [String] = []
+
+  /// Below the path; they must be there whatever the patterns say.
+  package var required: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -793,6 +802,15 @@ package nonisolated struct Peerbuild_Peer_V1_ExportEvent: Sendable {
     package var response: Dictionary<String,String> = [:]
 
     package var pulledBytes: Int64 = 0
+
+    package var deduplicatedBytes: Int64 = 0
+
+    package var resumedBytes: Int64 = 0
+
+    package var registryBytes: Int64 = 0
+
+    /// Of the pulled bytes: what each node gave.
+    package var servedBytes: Dictionary<UInt64,Int64> = [:]
 
     package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1743,7 +1761,7 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Progress: SwiftProtobuf.Mes
 
 nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = Peerbuild_Peer_V1_ExecuteEvent.protoMessageName + ".Finished"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}record\0\u{1}merged\0\u{3}pulled_bytes\0\u{1}seconds\0\u{4}8deduplicated_bytes\0\u{3}resumed_bytes\0\u{3}left_out_bytes\0\u{3}registry_bytes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}record\0\u{1}merged\0\u{3}pulled_bytes\0\u{1}seconds\0\u{4}8deduplicated_bytes\0\u{3}resumed_bytes\0\u{3}left_out_bytes\0\u{3}registry_bytes\0\u{3}prefetched_bytes\0\u{3}served_bytes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1759,6 +1777,8 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Mes
       case 61: try { try decoder.decodeSingularInt64Field(value: &self.resumedBytes) }()
       case 62: try { try decoder.decodeSingularInt64Field(value: &self.leftOutBytes) }()
       case 63: try { try decoder.decodeSingularInt64Field(value: &self.registryBytes) }()
+      case 64: try { try decoder.decodeSingularInt64Field(value: &self.prefetchedBytes) }()
+      case 65: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufFixed64,SwiftProtobuf.ProtobufInt64>.self, value: &self.servedBytes) }()
       default: break
       }
     }
@@ -1793,6 +1813,12 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Mes
     if self.registryBytes != 0 {
       try visitor.visitSingularInt64Field(value: self.registryBytes, fieldNumber: 63)
     }
+    if self.prefetchedBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.prefetchedBytes, fieldNumber: 64)
+    }
+    if !self.servedBytes.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufFixed64,SwiftProtobuf.ProtobufInt64>.self, value: self.servedBytes, fieldNumber: 65)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1805,6 +1831,8 @@ nonisolated extension Peerbuild_Peer_V1_ExecuteEvent.Finished: SwiftProtobuf.Mes
     if lhs.resumedBytes != rhs.resumedBytes {return false}
     if lhs.leftOutBytes != rhs.leftOutBytes {return false}
     if lhs.registryBytes != rhs.registryBytes {return false}
+    if lhs.prefetchedBytes != rhs.prefetchedBytes {return false}
+    if lhs.servedBytes != rhs.servedBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1948,7 +1976,7 @@ nonisolated extension Peerbuild_Peer_V1_SessionReply: SwiftProtobuf.Message, Swi
 
 nonisolated extension Peerbuild_Peer_V1_Selection: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Selection"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{1}wildcards\0\u{3}follows_symlinks\0\u{1}include\0\u{1}exclude\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{1}wildcards\0\u{3}follows_symlinks\0\u{1}include\0\u{1}exclude\0\u{1}required\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1961,6 +1989,7 @@ nonisolated extension Peerbuild_Peer_V1_Selection: SwiftProtobuf.Message, SwiftP
       case 3: try { try decoder.decodeSingularBoolField(value: &self.followsSymlinks) }()
       case 4: try { try decoder.decodeRepeatedStringField(value: &self.include) }()
       case 5: try { try decoder.decodeRepeatedStringField(value: &self.exclude) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.required) }()
       default: break
       }
     }
@@ -1982,6 +2011,9 @@ nonisolated extension Peerbuild_Peer_V1_Selection: SwiftProtobuf.Message, SwiftP
     if !self.exclude.isEmpty {
       try visitor.visitRepeatedStringField(value: self.exclude, fieldNumber: 5)
     }
+    if !self.required.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.required, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1991,6 +2023,7 @@ nonisolated extension Peerbuild_Peer_V1_Selection: SwiftProtobuf.Message, SwiftP
     if lhs.followsSymlinks != rhs.followsSymlinks {return false}
     if lhs.include != rhs.include {return false}
     if lhs.exclude != rhs.exclude {return false}
+    if lhs.required != rhs.required {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2350,7 +2383,7 @@ nonisolated extension Peerbuild_Peer_V1_ExportEvent: SwiftProtobuf.Message, Swif
 
 nonisolated extension Peerbuild_Peer_V1_ExportEvent.Done: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = Peerbuild_Peer_V1_ExportEvent.protoMessageName + ".Done"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}response\0\u{3}pulled_bytes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}response\0\u{3}pulled_bytes\0\u{4}:deduplicated_bytes\0\u{3}resumed_bytes\0\u{3}registry_bytes\0\u{3}served_bytes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2360,6 +2393,10 @@ nonisolated extension Peerbuild_Peer_V1_ExportEvent.Done: SwiftProtobuf.Message,
       switch fieldNumber {
       case 1: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.response) }()
       case 2: try { try decoder.decodeSingularInt64Field(value: &self.pulledBytes) }()
+      case 60: try { try decoder.decodeSingularInt64Field(value: &self.deduplicatedBytes) }()
+      case 61: try { try decoder.decodeSingularInt64Field(value: &self.resumedBytes) }()
+      case 62: try { try decoder.decodeSingularInt64Field(value: &self.registryBytes) }()
+      case 63: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufFixed64,SwiftProtobuf.ProtobufInt64>.self, value: &self.servedBytes) }()
       default: break
       }
     }
@@ -2372,12 +2409,28 @@ nonisolated extension Peerbuild_Peer_V1_ExportEvent.Done: SwiftProtobuf.Message,
     if self.pulledBytes != 0 {
       try visitor.visitSingularInt64Field(value: self.pulledBytes, fieldNumber: 2)
     }
+    if self.deduplicatedBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.deduplicatedBytes, fieldNumber: 60)
+    }
+    if self.resumedBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.resumedBytes, fieldNumber: 61)
+    }
+    if self.registryBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.registryBytes, fieldNumber: 62)
+    }
+    if !self.servedBytes.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufFixed64,SwiftProtobuf.ProtobufInt64>.self, value: self.servedBytes, fieldNumber: 63)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Peerbuild_Peer_V1_ExportEvent.Done, rhs: Peerbuild_Peer_V1_ExportEvent.Done) -> Bool {
     if lhs.response != rhs.response {return false}
     if lhs.pulledBytes != rhs.pulledBytes {return false}
+    if lhs.deduplicatedBytes != rhs.deduplicatedBytes {return false}
+    if lhs.resumedBytes != rhs.resumedBytes {return false}
+    if lhs.registryBytes != rhs.registryBytes {return false}
+    if lhs.servedBytes != rhs.servedBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -138,13 +138,16 @@ final class BuildProgress: Sendable {
 
     func addExport(_ moved: MovedBytes) { state.withLock { $0.exportMoved = $0.exportMoved + moved } }
 
-    func report(reference: String, home: String) -> BuildReport {
-        state.withLock { state in
+    /// `name` is what a node is called.
+    func report(reference: String, home: String, name: (PeerID) -> String) -> BuildReport {
+        var report = state.withLock { state in
             var report = BuildReport(
                 reference: reference, home: home, vertices: state.order.compactMap { state.reports[$0] })
             report.exportMoved = state.exportMoved
             return report
         }
+        for peer in report.moved.served.keys { report.servers[peer] = name(peer) }
+        return report
     }
 
     func view(reference: String, home: String) -> BuildView {

@@ -25,7 +25,12 @@ struct Export: Sendable {
         let trees = try await build.trees(of: result)
         var response: [String: String] = [:]
         for (index, exporter) in exporters.enumerated() {
-            response.merge(try await export(exporter, index: index, trees, result)) { $1 }
+            // What fetches the trees counts itself.
+            let (keys, moved) = try await TransferTally.counting {
+                try await export(exporter, index: index, trees, result)
+            }
+            build.progress.addExport(moved)
+            response.merge(keys) { $1 }
         }
         return response
     }
@@ -139,7 +144,9 @@ extension Export {
             metadata: result.metadata, session: build.request.session)
         if let holder = trees.first?.tree.holders.first, holder != node.dialer.selfID, node.dialer.isLive(holder) {
             do {
-                return try await node.pushes.push(request, at: holder, progress: progress).response
+                let outcome = try await node.pushes.push(request, at: holder, progress: progress)
+                build.progress.addExport(outcome.moved)
+                return outcome.response
             } catch let error as BuildError {
                 throw error
             } catch {
@@ -151,7 +158,9 @@ extension Export {
         }
         var local = request
         local.items = Self.items(try await build.fetch(trees), result)
-        return try await node.pushes.push.run(local, progress: progress).response
+        let outcome = try await node.pushes.push.run(local, progress: progress)
+        build.progress.addExport(outcome.moved)
+        return outcome.response
     }
 
     private func archive(

@@ -25,11 +25,13 @@ actor SolverShell {
     private let runner: Runner
     private let jobs: Jobs
     private let dialer: any PeerDialer
+    private let leases: LeaseRenewal
     private let logger: Logger
+    private var isKeepingResults = false
 
     init(
         records: RecordIndex, sources: Sources, contents: ContentDigests, runner: Runner, jobs: Jobs,
-        dialer: any PeerDialer, logger: Logger
+        dialer: any PeerDialer, leases: LeaseRenewal, logger: Logger
     ) {
         self.records = records
         self.sources = sources
@@ -37,13 +39,37 @@ actor SolverShell {
         self.runner = runner
         self.jobs = jobs
         self.dialer = dialer
+        self.leases = leases
         self.logger = logger
     }
 
     /// Vertices and builds that are held now; both 0 when no build runs.
     var held: (vertices: Int, builds: Int) { (solver.vertexCount, clients.count) }
 
-    func begin(_ build: BuildID, _ client: Client) { clients[build] = client }
+    func begin(_ build: BuildID, _ client: Client) {
+        clients[build] = client
+        guard !isKeepingResults else { return }
+        isKeepingResults = true
+        jobs.start { await self.keepResults() }
+    }
+
+    /// While there are builds, what they still come for stays where it is: a result may wait for another branch longer
+    /// than a lease lasts.
+    private func keepResults() async {
+        while !clients.isEmpty, (try? await Task.sleep(for: leases.period)) != nil {
+            var layers: [PeerID: [Digest]] = [:]
+            for result in solver.awaitedResults {
+                let chains = result.outputs.flatMap { $0?.layers.map(\.id) ?? [] }
+                for holder in result.holders { layers[holder, default: []] += chains }
+            }
+            for (holder, layers) in layers.sorted(by: { $0.key < $1.key }) {
+                let distinct = Set(layers).sorted()
+                if holder == dialer.selfID { _ = records.lease(layers: distinct) }
+                await leases.renew(distinct, at: [holder])
+            }
+        }
+        isKeepingResults = false
+    }
 
     /// The build is over: what only it wanted is stopped.
     func end(_ build: BuildID) {

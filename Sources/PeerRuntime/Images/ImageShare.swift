@@ -190,7 +190,7 @@ final class ImageShare: ImageSharing {
             case .bytes(let bytes):
                 try flight.write(bytes)
                 counters.add(\.layerBytesPulled, UInt64(bytes.count))
-                TransferTally.current?.add(\.pulled, Int64(bytes.count))
+                TransferTally.current?.add(pulled: Int64(bytes.count), from: peer)
                 source.progress(blob.digest.description, "", flight.written, max(blob.size, flight.written), false)
             case .waiting: continue
             case .wantLogin(let host):

@@ -92,13 +92,14 @@ enum PeerMessage {
             $0.followsSymlinks = selection.followsSymlinks
             $0.include = selection.includePatterns
             $0.exclude = selection.excludePatterns
+            $0.required = selection.requiredPaths
         }
     }
 
     static func selection(_ message: Peerbuild_Peer_V1_Selection) -> ContentSelection {
         ContentSelection(
             path: message.path, allowsWildcards: message.wildcards, followsSymlinks: message.followsSymlinks,
-            includePatterns: message.include, excludePatterns: message.exclude)
+            includePatterns: message.include, excludePatterns: message.exclude, requiredPaths: message.required)
     }
 
     static func prefetch(_ reading: TreeReading) -> Peerbuild_Peer_V1_Prefetch {
@@ -120,6 +121,8 @@ enum PeerMessage {
         message.resumedBytes = moved.resumed
         message.leftOutBytes = moved.leftOut
         message.registryBytes = moved.registry
+        message.prefetchedBytes = moved.prefetched
+        message.servedBytes = served(moved)
     }
 
     /// What a peer says that it moved: for people only.
@@ -130,7 +133,37 @@ enum PeerMessage {
         moved.resumed = max(0, message.resumedBytes)
         moved.leftOut = max(0, message.leftOutBytes)
         moved.registry = max(0, message.registryBytes)
+        moved.prefetched = max(0, message.prefetchedBytes)
+        moved.served = served(message.servedBytes)
         return moved
+    }
+
+    static func set(_ moved: MovedBytes, in message: inout Peerbuild_Peer_V1_ExportEvent.Done) {
+        message.pulledBytes = moved.pulled
+        message.deduplicatedBytes = moved.deduplicated
+        message.resumedBytes = moved.resumed
+        message.registryBytes = moved.registry
+        message.servedBytes = served(moved)
+    }
+
+    static func moved(_ message: Peerbuild_Peer_V1_ExportEvent.Done) -> MovedBytes {
+        var moved = MovedBytes()
+        moved.pulled = max(0, message.pulledBytes)
+        moved.deduplicated = max(0, message.deduplicatedBytes)
+        moved.resumed = max(0, message.resumedBytes)
+        moved.registry = max(0, message.registryBytes)
+        moved.served = served(message.servedBytes)
+        return moved
+    }
+
+    private static func served(_ moved: MovedBytes) -> [UInt64: Int64] {
+        Dictionary(moved.served.map { ($0.rawValue, $1) }) { $0 &+ $1 }
+    }
+
+    /// Nothing of a list that is too long: it is for people only, and no reason to fail.
+    private static func served(_ bytes: [UInt64: Int64]) -> [PeerID: Int64] {
+        guard bytes.count <= holdersMax else { return [:] }
+        return Dictionary(bytes.map { (PeerID(rawValue: $0), max(0, $1)) }) { $0 &+ $1 }
     }
 
     static func failure(_ failure: VertexFailure) -> Peerbuild_Peer_V1_Failure {

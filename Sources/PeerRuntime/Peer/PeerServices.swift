@@ -145,7 +145,6 @@ struct PeerServices: Sendable {
             throw PeerCallError.malformed("\(request.layers.count) layers")
         }
         let layers = records.lease(layers: try request.layers.map(PeerMessage.digest))
-        snapshots.lease(layers, for: Self.leaseTime)
         try await stream.send(Peerbuild_Peer_V1_LeaseResponse.with { $0.leased = UInt32(layers.count) })
         await stream.finish()
     }

@@ -1,3 +1,5 @@
+package import ClusterModel
+
 /// What `peerbuild status`, `explain`, `drain` and `leave` ask of a node; `BuildKitAPI` serves it as
 /// `peerbuild.v1.Cluster`, `Node` implements it.
 package protocol ClusterView: Sendable {
@@ -186,6 +188,11 @@ package struct BuildReport: Sendable, Hashable {
     package var vertices: [Vertex]
     /// What the export moved to the home node.
     package var exportMoved = MovedBytes()
+    /// Names of the nodes that served bytes.
+    package var servers: [PeerID: String] = [:]
+
+    /// What all vertices and the export moved.
+    package var moved: MovedBytes { vertices.reduce(exportMoved) { $0 + $1.moved } }
 
     package init(reference: String, home: String, vertices: [Vertex] = []) {
         self.reference = reference

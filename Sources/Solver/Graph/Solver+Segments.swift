@@ -60,4 +60,19 @@ extension Solver {
         }
         return nil
     }
+
+    /// Results that somebody will come for: inputs of vertices that are wanted and not done, and the ends of graphs.
+    package var awaitedResults: [VertexResult] {
+        order.compactMap { id in
+            guard let vertex = live[id], let result = vertex.result else { return nil }
+            let isAwaited = vertex.consumers.contains { consumer in
+                guard let consumer = live[consumer], consumer.isResultWanted || consumer.isKeyWanted else {
+                    return false
+                }
+                if case .failed = consumer.state { return false }
+                return consumer.state != .done
+            }
+            return vertex.consumers.isEmpty || isAwaited ? result : nil
+        }
+    }
 }

@@ -17,16 +17,19 @@ package struct ContentSelection: Hashable, Sendable {
     package var followsSymlinks: Bool
     package var includePatterns: [String]
     package var excludePatterns: [String]
+    /// Paths below `path` that the op fails without; they count for no key.
+    package var requiredPaths: [String]
 
     package init(
         path: String, allowsWildcards: Bool = false, followsSymlinks: Bool = true, includePatterns: [String] = [],
-        excludePatterns: [String] = []
+        excludePatterns: [String] = [], requiredPaths: [String] = []
     ) {
         self.path = path
         self.allowsWildcards = allowsWildcards
         self.followsSymlinks = followsSymlinks
         self.includePatterns = includePatterns
         self.excludePatterns = excludePatterns
+        self.requiredPaths = requiredPaths
     }
 }
 
@@ -87,7 +90,8 @@ extension InputDependency {
                 selections.append(
                     ContentSelection(
                         path: copy.src, allowsWildcards: copy.allowWildcard, followsSymlinks: copy.followSymlink,
-                        includePatterns: copy.includePatterns, excludePatterns: copy.excludePatterns))
+                        includePatterns: copy.includePatterns, excludePatterns: copy.excludePatterns,
+                        requiredPaths: copy.requiredPaths))
             }
             return selections.isEmpty ? .definition : .content(selections)
         }

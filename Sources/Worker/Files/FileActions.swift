@@ -134,8 +134,7 @@ struct FileActions {
             options.mode = .bits(UInt32(action.mode))
         }
         options.time = Self.time(action.timestamp)
-        if !action.includePatterns.isEmpty { options.include = try PatternMatcher(action.includePatterns) }
-        if !action.excludePatterns.isEmpty { options.exclude = try PatternMatcher(action.excludePatterns) }
+        options.filter = try CopyFilter(includes: action.includePatterns, excludes: action.excludePatterns)
         options.replacesExisting = action.alwaysReplaceExistingDestPaths
         return options
     }

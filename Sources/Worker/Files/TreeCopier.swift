@@ -13,9 +13,8 @@ struct TreeCopier {
         var mode: CopyMode = .keep
         /// Modification time of what is copied; nil keeps each entry's own.
         var time: timespec?
-        /// Only what matches is copied, with the directories that lead there; nil is everything.
-        var include: PatternMatcher?
-        var exclude: PatternMatcher?
+        /// Only what it selects is copied, with the directories that lead there; nil is everything.
+        var filter: CopyFilter?
         /// Replaces an entry of another type instead of failing.
         var replacesExisting = false
     }
@@ -111,7 +110,7 @@ struct TreeCopier {
         guard depth < Self.depthMax else {
             throw .unsupported("\(source.shown): more than \(Self.depthMax) levels deep")
         }
-        if !relative.isEmpty, !isWanted(relative), !mayHaveWanted(relative) { return }
+        if !relative.isEmpty, options.filter?.entersDirectory(relative) == false { return }
         let number = openat(source.directory.number, source.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard number >= 0 else { throw .system(call: "open \(source.shown)", code: errno) }
         let inside = FileDescriptor(number)
@@ -147,16 +146,7 @@ struct TreeCopier {
     }
 
     /// Whether patterns let the entry itself through.
-    private func isWanted(_ path: String) -> Bool {
-        if let include = options.include, !include.matches(path) { return false }
-        return options.exclude?.matches(path) != true
-    }
-
-    private func mayHaveWanted(_ path: String) -> Bool {
-        if let include = options.include, !include.matches(path), !include.mayMatchBelow(path) { return false }
-        guard let exclude = options.exclude, exclude.matches(path) else { return true }
-        return exclude.mayNegateBelow(path)
-    }
+    private func isWanted(_ path: String) -> Bool { options.filter?.selects(path) ?? true }
 
     /// Makes room for an entry; false when a directory is there that the entry is merged with.
     @discardableResult

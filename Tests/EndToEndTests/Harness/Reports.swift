@@ -52,6 +52,11 @@ struct BuildExplanation: Decodable, Sendable {
         var bytesPulled: String?
         var bytesResumed: String?
         var bytesLeftOut: String?
+        var bytesPrefetched: String?
+        var bytesServed: [String: String]?
+
+        /// Bytes that the node gave for this vertex.
+        func served(by node: String) -> Int { bytesServed?[node].flatMap(Int.init) ?? 0 }
     }
 
     var ref: String?
@@ -62,6 +67,8 @@ struct BuildExplanation: Decodable, Sendable {
     var bytesResumed: String?
     var bytesLeftOut: String?
     var registryBytes: String?
+    var bytesPrefetched: String?
+    var bytesServed: [String: String]?
 
     var executed: [String] { (vertices ?? []).filter { $0.outcome == "executed" }.compactMap(\.name) }
     var pulledBytes: Int { bytesPulled.flatMap(Int.init) ?? 0 }
@@ -69,6 +76,9 @@ struct BuildExplanation: Decodable, Sendable {
     var resumed: Int { bytesResumed.flatMap(Int.init) ?? 0 }
     var leftOut: Int { bytesLeftOut.flatMap(Int.init) ?? 0 }
     var fromRegistries: Int { registryBytes.flatMap(Int.init) ?? 0 }
+    var prefetched: Int { bytesPrefetched.flatMap(Int.init) ?? 0 }
+    /// By node.
+    var served: [String: Int] { (bytesServed ?? [:]).compactMapValues(Int.init) }
 
     /// The one vertex whose name ends so.
     func vertex(_ suffix: String) throws -> Vertex {
