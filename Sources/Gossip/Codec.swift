@@ -9,13 +9,17 @@ enum Codec {
     static let version: UInt8 = 1
     /// Type and two bytes of length.
     static let frameBytesMax = 3
-    /// A ping with its frame; no answer to a stranger is longer, but for an ack.
+    /// A ping with its frame.
     static let pingBytes = 32
+    /// A vouch with its frame.
+    static let vouchBytes = 18
     /// Records of one datagram that are looked at; more are dropped with the datagram.
     static let recordsMax = 128
     /// Records that make this node send something each; the rest of the kind is ignored (SWIM has no such bound, a
     /// reflected or hostile datagram would be amplified).
     static let questionsMax = 8
+    /// The same from an address that its sender does not advertise: each answer is a datagram with a header and a seal.
+    static let questionsFromElsewhereMax = 1
     /// Ages are sent in hundredths of a second; 655 s and more look alike.
     private static let ageUnitNanoseconds: Int64 = 10_000_000
 
@@ -50,7 +54,7 @@ enum Codec {
     private enum RecordType: UInt8 {
         case ping = 1, ack, indirectProbe, vouch, nack, alive, suspect, dead, left, load, user, holdings, direct,
             accuse,
-            confirm, clear, refute, buckets, bucket, want, unhurriedUser
+            confirm, clear, refute, buckets, bucket, want, unhurriedUser, echo
     }
 
     private static func encodeBody(_ record: Record, into writer: inout ByteWriter) -> RecordType {
@@ -63,6 +67,8 @@ enum Codec {
             pulse.encode(into: &writer)
             if let seenAt { writer.append(seenAt) }
             return .ack
+        case .echo(let number, let incarnation, let seenAt):
+            return encodeEcho(number, incarnation, seenAt, into: &writer)
         case .indirectProbe(let number, let subject):
             writer.append(number)
             writer.append(subject.rawValue)
@@ -125,11 +131,10 @@ enum Codec {
     private static func decodeBody(of type: RecordType, from reader: inout ByteReader) throws(CodecError) -> Record {
         switch type {
         case .ping: return .ping(try Pulse(from: &reader))
-        case .ack:
-            let incarnation: UInt32 = try reader.read()
-            let pulse = try Pulse(from: &reader)
-            return .ack(
-                incarnation: incarnation, pulse, seenAt: reader.remaining > 0 ? try reader.readAddress() : nil)
+        case .ack: return try decodeAck(from: &reader)
+        case .echo:
+            return .echo(
+                number: try reader.read(), incarnation: try reader.read(), seenAt: try decodeSeenAt(from: &reader))
         case .indirectProbe:
             return .indirectProbe(number: try reader.read(), subject: PeerID(rawValue: try reader.read()))
         case .vouch: return .vouch(number: try reader.read(), bootID: try reader.read(), incarnation: try reader.read())
@@ -191,6 +196,25 @@ enum Codec {
             }
             return .direct(try reader.read(count: reader.remaining))
         }
+    }
+
+    private static func encodeEcho(
+        _ number: UInt32, _ incarnation: UInt32, _ seenAt: PeerAddress?, into writer: inout ByteWriter
+    ) -> RecordType {
+        writer.append(number)
+        writer.append(incarnation)
+        if let seenAt { writer.append(seenAt) }
+        return .echo
+    }
+
+    private static func decodeAck(from reader: inout ByteReader) throws(CodecError) -> Record {
+        let incarnation: UInt32 = try reader.read()
+        let pulse = try Pulse(from: &reader)
+        return .ack(incarnation: incarnation, pulse, seenAt: try decodeSeenAt(from: &reader))
+    }
+
+    private static func decodeSeenAt(from reader: inout ByteReader) throws(CodecError) -> PeerAddress? {
+        reader.remaining > 0 ? try reader.readAddress() : nil
     }
 
     private static func type(of kind: Claim.Kind) -> RecordType {

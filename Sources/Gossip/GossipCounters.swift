@@ -19,6 +19,8 @@ package struct GossipCounters: Hashable, Sendable, Codable {
     /// Times that this node's own loop was late.
     package var stalls: UInt64 = 0
     package var seedLookUps: UInt64 = 0
+    /// Times that this node took its place back from a copy of itself, under a higher boot id.
+    package var bootsTaken: UInt64 = 0
     package var antiEntropy = AntiEntropyRounds()
     package var received = Datagrams()
     package var sent = Datagrams()

@@ -27,6 +27,15 @@ package struct MemberChange: Hashable, Sendable {
     }
 }
 
+extension MemberChange {
+    /// That a member is gone for this process, which gave up its identity and hears of nobody any more.
+    package init(leaving member: Member) {
+        kind = .left
+        self.member = member
+        self.member.state = .left
+    }
+}
+
 /// What an operator should know of the protocol itself.
 package enum GossipNotice: Hashable, Sendable {
     /// A seed did not answer for the first time; it is tried again for ever.

@@ -72,7 +72,7 @@ extension Membership {
         case persist([MemberSnapshot])
         /// Another process uses this node's identity under this boot id: take a higher one and say `.bootTaken`.
         ///
-        /// A shell that cannot changes nothing; the node then stays unknown to the others until its next start.
+        /// Until then the others take the other process for this node.
         case bootWanted(above: UInt64)
         /// The leave has been told; the process may end.
         case leaveFinished

@@ -34,16 +34,23 @@ extension Membership {
             return
         }
         var questions = 0
+        let questionsMax = isExpected(origin) ? Codec.questionsMax : Codec.questionsFromElsewhereMax
         for record in records {
             if record.isQuestion {
                 questions += 1
-                guard questions <= Codec.questionsMax else {
+                guard questions <= questionsMax else {
                     counters.dropped.questions += 1
                     continue
                 }
             }
-            apply(record, from: origin, at: now)
+            apply(record, of: bytes.count, from: origin, at: now)
         }
+    }
+
+    /// Whether a datagram came from where its sender says that it is; any other address may be a victim's.
+    private func isExpected(_ origin: Origin) -> Bool {
+        guard let member = table[origin.id]?.member, member.bootID == origin.bootID else { return false }
+        return member.metadata.isReached(at: origin.source)
     }
 
     /// Any datagram of a member is a sign of life, and says where it can be reached.
@@ -64,13 +71,22 @@ extension Membership {
         }
     }
 
-    private mutating func apply(_ record: Record, from origin: Origin, at now: MonotonicInstant) {
+    /// `bytes` is the length of the datagram that the record came in.
+    private mutating func apply(_ record: Record, of bytes: Int, from origin: Origin, at now: MonotonicInstant) {
         switch record {
-        case .ping(let pulse): answer(pulse, of: origin, at: now)
+        case .ping(let pulse): answer(pulse, of: origin, bytes: bytes, at: now)
         case .ack(let incarnation, let pulse, let seenAt):
             ackReceived(pulse, incarnation: incarnation, from: origin, at: now)
             if let seenAt { wasSeen(at: seenAt, by: origin.id, now) }
-        case .indirectProbe(let number, let subject): relay(number, subject: subject, for: origin.source, at: now)
+        case .echo(let number, let incarnation, let seenAt):
+            answered(number, incarnation: incarnation, from: origin, at: now)
+            if let seenAt { wasSeen(at: seenAt, by: origin.id, now) }
+        case .indirectProbe(let number, let subject):
+            guard isExpected(origin) || bytes >= Codec.vouchBytes else {
+                counters.dropped.relays += 1
+                return
+            }
+            relay(number, subject: subject, for: origin.source, at: now)
         case .vouch(let number, let bootID, let incarnation):
             guard let probe = probes.first(where: { $0.number == number && $0.relays.contains(origin.id) })
             else { return }
@@ -111,37 +127,60 @@ extension Membership {
         if origin.bootID >= bootID { reportTwin(at: origin.source) }
     }
 
-    private mutating func answer(_ pulse: Pulse, of origin: Origin, at now: MonotonicInstant) {
+    private mutating func answer(_ pulse: Pulse, of origin: Origin, bytes: Int, at now: MonotonicInstant) {
         heard(pulse, from: origin, at: now)
         let entry = table[origin.id]
         let isKnown = entry?.member.bootID == origin.bootID
-        let seenAt = entry.flatMap { isKnown && !$0.member.metadata.isReached(at: origin.source) ? origin.source : nil }
-        // An address that its sender does not advertise may be a victim's: it gets the ack and no more.
-        let isExpected = isKnown && seenAt == nil
-        var records: [Record] = []
-        if let entry, isExpected, let claim = standing(of: entry) { records.append(.claim(claim)) }
-        records.append(.ack(incarnation: ownIncarnation, pulseOfSelf(pulse.number), seenAt: seenAt))
-        if stage == .leaving, isExpected { records.append(.claim(farewell)) }
-        if isExpected, ownIncarnation > 0, pulse.stateHash != table.stateHash {
-            records.append(AliveRecord(own).refutation)
+        if let entry, isExpected(origin) {
+            answer(pulse, of: entry, at: origin.source, now)
+        } else {
+            send([shortAnswer(pulse.number, to: origin, isKnown: isKnown, bytes: bytes)], to: origin.source)
         }
-        if isExpected, let news = untoldHoldings(to: origin.id) { records.append(news) }
-        send(records, to: origin.source, riding: isExpected, at: now)
         // A stranger: its own question is the only sign that there is somebody.
         if !isKnown || pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
+    }
+
+    private mutating func answer(
+        _ pulse: Pulse, of entry: MemberTable.Entry, at source: PeerAddress, _ now: MonotonicInstant
+    ) {
+        var records: [Record] = []
+        if let claim = standing(of: entry) { records.append(.claim(claim)) }
+        records.append(.ack(incarnation: ownIncarnation, pulseOfSelf(pulse.number), seenAt: nil))
+        if stage == .leaving { records.append(.claim(farewell)) }
+        if ownIncarnation > 0, pulse.stateHash != table.stateHash { records.append(AliveRecord(own).refutation) }
+        if let news = untoldHoldings(to: entry.member.id) { records.append(news) }
+        send(records, to: source, riding: true, at: now)
+    }
+
+    /// The ack for an address that its sender does not advertise: alone, and no longer than the question.
+    private func shortAnswer(_ number: UInt32, to origin: Origin, isKnown: Bool, bytes: Int) -> Record {
+        // Who doubts its address already need not be told again, and leaves room for an ack.
+        let isDoubtful = table[origin.id]?.member.load.flags.contains(.addressDoubtful) ?? false
+        let seenAt = isKnown && !isDoubtful ? origin.source : nil
+        let ack = Record.ack(incarnation: ownIncarnation, pulseOfSelf(number), seenAt: seenAt)
+        if Codec.encode(ack).count <= bytes { return ack }
+        let echo = Record.echo(number: number, incarnation: ownIncarnation, seenAt: seenAt)
+        if Codec.encode(echo).count <= bytes { return echo }
+        return .echo(number: number, incarnation: ownIncarnation, seenAt: nil)
     }
 
     private mutating func ackReceived(
         _ pulse: Pulse, incarnation: UInt32, from origin: Origin, at now: MonotonicInstant
     ) {
         heard(pulse, from: origin, at: now)
-        probeAnswered(pulse.number, by: origin.id, bootID: origin.bootID, incarnation: incarnation, at: now)
-        relayAnswered(pulse.number, by: origin.id, bootID: origin.bootID, incarnation: incarnation)
-        if ownStreamOnly > 0 {
-            ownStreamOnly = 0
-            if ownLoad.flags.contains(.udpBlocked) { setFlag(.udpBlocked, false, at: now) }
-        }
+        answered(pulse.number, incarnation: incarnation, from: origin, at: now)
         if pulse.stateHash != table.stateHash { repair(origin, pulse, now) }
+    }
+
+    /// A ping of this node has its answer.
+    private mutating func answered(
+        _ number: UInt32, incarnation: UInt32, from origin: Origin, at now: MonotonicInstant
+    ) {
+        probeAnswered(number, by: origin.id, bootID: origin.bootID, incarnation: incarnation, at: now)
+        relayAnswered(number, by: origin.id, bootID: origin.bootID, incarnation: incarnation)
+        guard ownStreamOnly > 0 else { return }
+        ownStreamOnly = 0
+        if ownLoad.flags.contains(.udpBlocked) { setFlag(.udpBlocked, false, at: now) }
     }
 
     private mutating func heard(_ pulse: Pulse, from origin: Origin, at now: MonotonicInstant) {

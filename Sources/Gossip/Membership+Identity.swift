@@ -37,6 +37,7 @@ extension Membership {
     mutating func bootTaken(_ boot: UInt64, at now: MonotonicInstant) {
         guard stage == .running, boot > bootID, var entry = table[selfID] else { return }
         bootID = boot
+        counters.bootsTaken += 1
         bootWantedAbove = nil
         publishedSequence = 0
         entry.member.bootID = boot

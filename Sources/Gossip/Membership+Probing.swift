@@ -115,7 +115,8 @@ extension Membership {
         sendPing(to: entry, number: probe.number, attempt: stage == .relayed ? 1 : 2)
         for relay in relays {
             guard let address = table[relay]?.address else { continue }
-            send([.indirectProbe(number: probe.number, subject: subject)], to: address, as: .probing)
+            send(
+                [.indirectProbe(number: probe.number, subject: subject)] + roomForAnswers, to: address, as: .probing)
         }
     }
 

@@ -44,9 +44,16 @@ extension Membership {
         var records: [Record] = []
         if let claim = standing(of: entry) { records.append(.claim(claim)) }
         records.append(.ping(pulseOfSelf(number)))
+        records += roomForAnswers
         if let news = untoldHoldings(to: entry.member.id) { records.append(news) }
         let address = entry.member.metadata.address(at: Int(entry.addressIndex) + attempt)
         send(records, to: address, riding: true)
+    }
+
+    /// What a node sends beside its questions when its address is not the one that it advertises: nobody answers more
+    /// bytes there than came.
+    var roomForAnswers: [Record] {
+        ownLoad.flags.contains(.addressDoubtful) ? [AliveRecord(own).refutation] : []
     }
 
     /// Sends the records that must go, and with `riding` as much news as fits behind them.

@@ -149,8 +149,12 @@ package struct Membership: Sendable {
     package mutating func handle(_ event: Event, at now: MonotonicInstant) -> [Effect] {
         effects.removeAll(keepingCapacity: true)
         guard stage != .left else {
-            if case .exchangeRequested(let token, _) = event { return [.answerExchange(token: token, nil)] }
-            return []
+            switch event {
+            case .exchangeRequested(let token, _): return [.answerExchange(token: token, nil)]
+            // Who gave up its identity has nobody to tell.
+            case .leave: return [.leaveFinished]
+            default: return []
+            }
         }
         noticeLateness(at: now)
         switch event {

@@ -160,6 +160,9 @@ enum Record: Hashable, Sendable {
     case ping(Pulse)
     /// `seenAt`: where the ping came from, when that is none of the addresses that its sender advertises.
     case ack(incarnation: UInt32, Pulse, seenAt: PeerAddress?)
+    /// An ack without a pulse, for an address that its sender does not advertise and that may be a victim's: no longer
+    /// than any ping.
+    case echo(number: UInt32, incarnation: UInt32, seenAt: PeerAddress?)
     /// Probe `subject` for me; answer with vouch or nack under `number`.
     case indirectProbe(number: UInt32, subject: PeerID)
     /// The subject answered the relay under this boot and incarnation.

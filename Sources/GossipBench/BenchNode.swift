@@ -44,7 +44,8 @@ struct BenchNode {
             membership: membership, links: links,
             surroundings: MembershipShell.Surroundings(
                 service: service, origin: setup.origin, wallClock: { MembershipShell.systemWallClock },
-                lookUpSeeds: { seeds }, start: { work in Task { await work() } }),
+                lookUpSeeds: { seeds }, takeBootID: { BootID.make(unixSeconds: 1_000, after: $0) },
+                start: { work in Task { await work() } }),
             logger: logger)
         await links.setHandler { _, _, stream in
             do {

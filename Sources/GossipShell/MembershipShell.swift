@@ -34,24 +34,30 @@ package actor MembershipShell {
         package var wallClock: @Sendable () -> Duration
         /// What the names of the seeds mean now.
         package var lookUpSeeds: @Sendable () async -> [PeerAddress]
+        /// A boot id of this node that is higher than this one and than all before, written down before it is used.
+        package var takeBootID: @Sendable (UInt64) throws -> UInt64
         /// Starts a task of the node.
         package var start: @Sendable (@escaping @Sendable () async -> Void) -> Void
 
         package init(
             service: String, origin: ContinuousClock.Instant, wallClock: @escaping @Sendable () -> Duration,
             lookUpSeeds: @escaping @Sendable () async -> [PeerAddress],
+            takeBootID: @escaping @Sendable (UInt64) throws -> UInt64,
             start: @escaping @Sendable (@escaping @Sendable () async -> Void) -> Void
         ) {
             self.service = service
             self.origin = origin
             self.wallClock = wallClock
             self.lookUpSeeds = lookUpSeeds
+            self.takeBootID = takeBootID
             self.start = start
         }
     }
 
     /// Longest exchange: a stalled member must not hold it open.
     private static let exchangeLimit = Duration.seconds(10)
+    /// A boot id that could not be written down is tried again after this long.
+    private static let bootPatience = Duration.seconds(10)
 
     private let links: PeerLinks
     private let logger: Logger
@@ -133,13 +139,12 @@ package actor MembershipShell {
             surroundings.start { await self.exchange(id, address, peer, message) }
         case .answerExchange(let token, let answer): answers.removeValue(forKey: token)?.resume(returning: answer)
         case .report(let change): report(change)
-        case .notice(let notice): output?(.notice(notice))
+        case .notice(let notice): pass(notice)
         case .deliver(let bytes, let peer): output?(.delivered(bytes, from: peer))
         case .deliverDirect(let bytes, let peer): output?(.deliveredDirect(bytes, from: peer))
         case .mapRootDiffers(let peer): output?(.mapRootDiffers(peer))
         case .persist(let members): output?(.persist(members))
-        // The seal keeps its boot id for as long as the process runs: the error of the conflict says what to do.
-        case .bootWanted: break
+        case .bootWanted(let above): surroundings.start { await self.takeBootID(above: above) }
         case .leaveFinished:
             hasLeft = true
             for continuation in leaving { continuation.resume() }
@@ -173,6 +178,40 @@ package actor MembershipShell {
             }
         }
         output?(.changed(change))
+    }
+
+    private func pass(_ notice: GossipNotice) {
+        output?(.notice(notice))
+        guard case .identityGivenUp = notice else { return }
+        // The others hold another process for this node: nothing of theirs is to be used under its name.
+        for member in membership.members where member.isUp && member.id != links.peerID {
+            links.assumeIsolated { $0.giveUp(member.id, at: member.address) }
+            output?(.changed(MemberChange(leaving: member)))
+        }
+    }
+
+    /// Takes this node's place back from a copy of it.
+    private func takeBootID(above: UInt64) async {
+        while !Task.isCancelled {
+            do {
+                return goOn(under: try surroundings.takeBootID(above))
+            } catch {
+                logger.error("no higher boot number can be taken", metadata: ["error": "\(error)"])
+            }
+            do {
+                try await Task.sleep(for: Self.bootPatience)
+            } catch {
+                return
+            }
+        }
+    }
+
+    private func goOn(under bootID: UInt64) {
+        // Sealed under the new one before the protocol speaks of it.
+        links.assumeIsolated { $0.takeBootID(bootID) }
+        handle(.bootTaken(bootID))
+        logger.notice(
+            "this node takes its place back from a copy of its root directory", metadata: ["boot": "\(bootID)"])
     }
 
     private func lookUpSeeds() async { handle(.seedsResolved(await surroundings.lookUpSeeds())) }

@@ -113,7 +113,12 @@ package final class Node: Sendable {
             membership: membership, links: links,
             surroundings: MembershipShell.Surroundings(
                 service: PeerService.gossip.rawValue, origin: origin, wallClock: settings.wallClock,
-                lookUpSeeds: { await seeds.lookUp() }, start: { jobs.start(nil, $0) }),
+                lookUpSeeds: { await seeds.lookUp() },
+                takeBootID: {
+                    try BootID.next(
+                        file: root + "/boot", unixSeconds: UInt32(clamping: PeerLinks.unixSeconds), above: $0)
+                },
+                start: { jobs.start(nil, $0) }),
             logger: logger)
         let cluster = ClusterShell(
             selfID: selfID, own: membership.own, shell: shell, links: links, logger: logger)

@@ -4,8 +4,10 @@
 package enum BootID {
     /// Takes the next boot id and stores it at `path` before it is used.
     ///
-    /// `unixSeconds` is the wall clock's reading.
-    package static func next(file path: String, unixSeconds: UInt32) throws -> UInt64 {
+    /// `unixSeconds` is the wall clock's reading. The new id is higher than `floor`, too: the id under which another
+    /// process uses this node's identity. Throws `SodiumError` when the file cannot be read or written, holds no
+    /// number, or no higher number is left.
+    package static func next(file path: String, unixSeconds: UInt32, above floor: UInt64 = 0) throws -> UInt64 {
         var last: UInt64 = 0
         if SecretFile.exists(path) {
             let text = String(decoding: try SecretFile.read(path, bytesMax: 32).filter { $0 > 32 }, as: UTF8.self)
@@ -16,7 +18,11 @@ package enum BootID {
             }
             last = number
         }
-        let next = make(unixSeconds: unixSeconds, after: last)
+        let next = make(unixSeconds: unixSeconds, after: max(last, floor))
+        guard floor == 0 || next > floor else {
+            throw SodiumError.malformed(
+                what: "no boot number is above \(floor)", place: path, remedy: "give this node a new root directory")
+        }
         try SecretFile.write(Array("\(next)\n".utf8), to: path)
         return next
     }

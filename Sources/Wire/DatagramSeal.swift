@@ -71,7 +71,7 @@ package struct DatagramSeal: Sendable {
     private var keys: [Key] = []
     private var gone: [Label] = []
     private let clusterName: [UInt8]
-    private let own: Receiver
+    private var own: Receiver
     private var counter: UInt64 = 0
     /// Header, cluster name, receiver: filled anew for each packet, allocated once.
     private var associated: [UInt8]
@@ -98,6 +98,9 @@ package struct DatagramSeal: Sendable {
         gone = gone.suffix(Self.goneMax)
         keys = fresh
     }
+
+    /// Seals under a higher boot id from now on, and opens what is bound to it, no more what was bound to the one before.
+    mutating func takeBootID(_ bootID: UInt64) { own = Receiver(node: own.node, bootID: bootID) }
 
     /// Seals `bytes` with the next counter.
     ///

@@ -45,6 +45,21 @@ package struct HeardPeers: Sendable {
         entries[address] = entry
     }
 
+    /// A packet of `bytes` bytes of an earlier start of `sender`'s node came from `address`; says whether it may be
+    /// answered.
+    ///
+    /// Its sender may live there still, behind a copy of its root directory that started later; or it is a replay from a
+    /// made-up address. So it proves nothing, and takes no address from anybody.
+    package mutating func heardStale(
+        _ sender: DatagramSeal.Receiver, at address: PeerAddress, bytes: Int, now: ContinuousClock.Instant
+    ) -> Bool {
+        if let known = entries[address] {
+            guard known.receiver == sender else { return false }
+        }
+        heard(sender, at: address, bytes: bytes, isBound: false, now: now)
+        return entries[address] != nil
+    }
+
     /// The member table says who is at `address`.
     package mutating func know(_ member: DatagramSeal.Receiver, at address: PeerAddress, now: ContinuousClock.Instant) {
         if let entry = entries[address], entry.receiver.node == member.node, entry.receiver.bootID >= member.bootID {

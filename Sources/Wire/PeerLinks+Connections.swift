@@ -122,10 +122,13 @@ extension PeerLinks {
         linkMade(with: link.machine.key, to: peer, at: link.address)
         counted.handshakesCompleted += 1
         defer { wakeDialers(of: link) }
+        // An earlier boot lives behind a copy of itself: it may ask what has become of it, and gets no work.
+        guard bootID >= newestBoots[peer] ?? 0 else { return }
         guard let number = linkOfPeer[peer], let other = links[number], other.failure == nil else {
             linkOfPeer[peer] = link.number
             return
         }
+        guard other.bootID <= bootID else { return }
         if other.bootID < bootID {
             // The peer has started anew: the old link is dead, whatever TCP says.
             fail(other, .linkBroken(peer: peer, reason: "the peer was restarted"))
@@ -134,6 +137,12 @@ extension PeerLinks {
             // Both dialed at once. The other link serves the streams that it has, and leaves when they are over.
             linkOfPeer[peer] = link.number
         }
+    }
+
+    /// The link to a peer's newest boot that has been up for longest.
+    func oldestLink(to peer: PeerID) -> UInt64? {
+        let newest = newestBoots[peer] ?? 0
+        return links.values.filter { $0.peer == peer && $0.isUsable && $0.bootID >= newest }.map(\.number).min()
     }
 
     private func wakeDialers(of link: Link) {
@@ -151,7 +160,7 @@ extension PeerLinks {
         links[link.number] = nil
         if link.peer == nil { counted.handshakesFailed += 1 }
         if let peer = link.peer, linkOfPeer[peer] == link.number {
-            linkOfPeer[peer] = links.values.filter { $0.peer == peer && $0.isUsable }.map(\.number).min()
+            linkOfPeer[peer] = oldestLink(to: peer)
         }
         if linkOfAddress[link.address] == link.number { linkOfAddress[link.address] = nil }
         if link.peer != nil, !(link.isLeaving && link.handles.isEmpty) { counted.linksBroken += 1 }

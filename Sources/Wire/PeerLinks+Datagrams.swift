@@ -31,8 +31,11 @@ extension PeerLinks {
     }
 
     /// The member table says that this node and boot is at `address`: packets there are bound to it.
+    ///
+    /// Links to an earlier boot of it are ended.
     package func know(_ peer: PeerID, bootID: UInt64, at address: PeerAddress) {
         heard.know(DatagramSeal.Receiver(node: peer.rawValue, bootID: bootID), at: address, now: now)
+        endLinks(to: peer, before: bootID)
     }
 
     /// Seals `bytes` and hands them to the kernel.
@@ -87,7 +90,9 @@ extension PeerLinks {
         switch replays.admit(node: opened.node, bootID: opened.bootID, counter: opened.counter) {
         case .fresh: break
         case .replayed: return drop(.replayed, address.host)
-        case .staleBoot: return drop(.staleBoot, address.host)
+        case .staleBoot:
+            drop(.staleBoot, address.host)
+            return heardStale(opened, bytes, packet.count, at: address)
         }
         counted.datagramsIn += 1
         counted.datagramBytesIn += UInt64(packet.count)
@@ -98,6 +103,20 @@ extension PeerLinks {
         let peer = PeerID(rawValue: opened.node)
         if !opened.isPrimary { heardOtherKey(opened.key, of: peer, at: address) }
         deliver(ReceivedDatagram(bytes: bytes, source: address, sender: peer, senderBootID: opened.bootID))
+    }
+
+    /// Lets the protocol tell a node that a later start of it is known, once a second: who lives behind a copy of itself
+    /// hears nothing else.
+    private func heardStale(
+        _ opened: DatagramSeal.Opened, _ bytes: [UInt8], _ packetBytes: Int, at address: PeerAddress
+    ) {
+        if let last = staleAnsweredAt, last.duration(to: now) < WireLimits.staleAnswerInterval { return }
+        let sender = DatagramSeal.Receiver(node: opened.node, bootID: opened.bootID)
+        guard let datagramHandler, heard.heardStale(sender, at: address, bytes: packetBytes, now: now) else { return }
+        staleAnsweredAt = now
+        datagramHandler(
+            ReceivedDatagram(
+                bytes: bytes, source: address, sender: PeerID(rawValue: opened.node), senderBootID: opened.bootID))
     }
 
     private func deliver(_ datagram: ReceivedDatagram) {

@@ -114,7 +114,7 @@ extension PeerLinks {
     func peerLeaves(_ link: Link) {
         link.isLeaving = true
         if let peer = link.peer, linkOfPeer[peer] == link.number {
-            linkOfPeer[peer] = links.values.filter { $0.peer == peer && $0.isUsable }.map(\.number).min()
+            linkOfPeer[peer] = oldestLink(to: peer)
         }
         guard link.handles.isEmpty, let peer = link.peer else { return }
         fail(link, .linkBroken(peer: peer, reason: "idle"))

@@ -61,6 +61,9 @@ package actor PeerLinks {
     var links: [UInt64: Link] = [:]
     /// The link that new streams to a peer use.
     var linkOfPeer: [PeerID: UInt64] = [:]
+    /// The newest starts of peers that the member table knows.
+    var newestBoots: [PeerID: UInt64] = [:]
+    var staleAnsweredAt: ContinuousClock.Instant?
     /// Links by the address that was dialed.
     var linkOfAddress: [PeerAddress: UInt64] = [:]
     /// Tasks that wait for a link to be established or to fail.

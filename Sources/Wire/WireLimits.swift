@@ -69,6 +69,8 @@ package enum WireLimits {
     ///
     /// The dead are tried for a day, so that full packets would be most of what a small cluster sends.
     static let silentPacketBytes = 256
+    /// Datagrams of earlier boots may be replays: so seldom is one of them answered at most.
+    static let staleAnswerInterval = Duration.seconds(1)
     /// A pending handshake gives way to a new one after this, when too many are pending.
     static let patienceWithStrangers = Duration.milliseconds(500)
 }

@@ -39,6 +39,8 @@ struct CodecTests {
         .ping(pulse),
         .ack(incarnation: 3, pulse, seenAt: nil),
         .ack(incarnation: 3, pulse, seenAt: PeerAddress(host: "10.9.8.7", port: 7_946)),
+        .echo(number: 5, incarnation: 3, seenAt: nil),
+        .echo(number: 5, incarnation: 3, seenAt: PeerAddress(host: "10.9.8.7", port: 7_946)),
         .indirectProbe(number: 4, subject: PeerID(rawValue: 6)),
         .vouch(number: 4, bootID: 5, incarnation: 6),
         .nack(number: 7),
@@ -128,6 +130,9 @@ struct CodecTests {
     @Test func `a ping and an ack with load and map root have 32 and 36 bytes`() {
         #expect(Codec.encode(.ping(Self.pulse)).count == 32)
         #expect(Codec.encode(.ack(incarnation: 1, Self.pulse, seenAt: nil)).count == 36)
+        #expect(Codec.encode(.vouch(number: 1, bootID: 2, incarnation: 3)).count == Codec.vouchBytes)
+        let longest = PeerAddress(host: "255.255.255.255", port: .max)
+        #expect(Codec.encode(.echo(number: 1, incarnation: 2, seenAt: longest)).count <= Codec.pingBytes)
     }
 
     @Test func `a count of one byte is exact up to 16 and within an eighth above`() {

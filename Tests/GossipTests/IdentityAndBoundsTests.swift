@@ -105,6 +105,83 @@ struct IdentityAndBoundsTests {
         #expect((expected.first?.records.count ?? 0) > 1)
     }
 
+    /// What datagrams of these plaintexts are on the wire, with headers and seals.
+    private static func wireBytes(_ datagrams: [[UInt8]]) -> Int { datagrams.reduce(0) { $0 + $1.count + 72 } }
+
+    @Test func `questions from an address that their sender does not advertise draw no more bytes than they have`()
+        throws
+    {
+        var peers = try Peers([2, 3, 4])
+        let elsewhere = PeerAddress(host: "192.0.2.7", port: 9)
+        let relay = Record.indirectProbe(number: 1, subject: PeerID(rawValue: 3))
+        let subject = AliveRecord(try #require(peers.node.member(PeerID(rawValue: 3)))).bootID
+        let accuse = Record.accuse(
+            Accusation(subject: PeerID(rawValue: 1), bootID: subject, incarnation: 0, evidence: .silence))
+        // 99 is no member: whatever it says its address is, nobody knows.
+        for sender: UInt64 in [2, 99] {
+            for question in [Self.ping(peers.node), relay, accuse] {
+                for count in [1, 8, 20] {
+                    let asked = Codec.encode(Array(repeating: question, count: count))
+                    var answers: [[UInt8]] = []
+                    var effects = peers.handle(
+                        .datagram(asked, from: elsewhere, sender: PeerID(rawValue: sender), bootID: 10))
+                    // Until relays have given up, too.
+                    for _ in 0..<40 {
+                        for case .send(let bytes, elsewhere) in effects { answers.append(bytes) }
+                        effects = peers.wake()
+                    }
+                    #expect(
+                        Self.wireBytes(answers) <= Self.wireBytes([asked]), "\(sender): \(count) of \(question)")
+                    if case .ping = question { #expect(answers.count == 1) }
+                }
+            }
+        }
+        #expect(peers.node.counters.dropped.questions > 0)
+    }
+
+    @Test func `an echo answers a probe and says where it was seen`() throws {
+        var peers = try Peers([2])
+        var number: UInt32?
+        for _ in 0..<20 where number == nil {
+            for (_, records) in try Self.sends(peers.wake()) {
+                for case .ping(let pulse) in records { number = pulse.number }
+            }
+        }
+        let asked = try #require(number)
+        #expect(!peers.node.probes.isEmpty)
+        let seen = PeerAddress(host: "192.0.2.9", port: 5)
+        _ = peers.receive([.echo(number: asked, incarnation: 0, seenAt: seen)], from: 2)
+        #expect(peers.node.probes.isEmpty)
+        // A second witness makes it certain; from then on pings leave room for whole acks.
+        let third = peers.receive([.alive(Peers.alive(3))], from: 3)
+        #expect(!third.contains(.notice(.advertisedAddressDiffers(seenAt: seen))))
+        let doubt = peers.receive([.echo(number: 1, incarnation: 0, seenAt: seen)], from: 3)
+        #expect(doubt.contains(.notice(.advertisedAddressDiffers(seenAt: seen))))
+        var pings = 0
+        for _ in 0..<20 {
+            let sent = peers.wake()
+            for case .send(let bytes, _) in sent {
+                let hasPing = try Codec.decode(bytes).contains { if case .ping = $0 { true } else { false } }
+                if hasPing { pings += 1 }
+                #expect(!hasPing || bytes.count >= 54)
+            }
+        }
+        #expect(pings > 0)
+    }
+
+    @Test func `a process that gave up its identity has left when it is told to`() throws {
+        var peers = try Peers([2])
+        // Others knew this identity at another address before, and it takes it back.
+        let before = AliveRecord(
+            id: Self.own, bootID: 9, incarnation: 0, metadata: MemberMetadata(name: "own", address: Peers.address(9)))
+        _ = peers.receive([.alive(before)], from: 2)
+        var defended = before
+        defended.bootID = 11
+        let effects = peers.receive([.alive(defended)], from: 2)
+        #expect(effects.contains(.notice(.identityGivenUp(Peers.address(9)))))
+        #expect(peers.handle(.leave) == [.leaveFinished])
+    }
+
     @Test func `a node that doubts itself waits longer before it accuses`() throws {
         func accusedAfter(doubting: Int) throws -> Duration {
             var peers = try Peers([2, 3, 4])

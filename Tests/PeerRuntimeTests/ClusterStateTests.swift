@@ -12,6 +12,27 @@ import Testing
 /// What `status` shows of gossip, and what changes while a node runs.
 @Suite(.serialized, .timeLimit(.minutes(2)))
 struct ClusterStateTests {
+    private static let jumpLine = "the wall clock was set by 3600.0 s; gossip goes by the monotonic clock"
+
+    @Test func `seed names that mean nothing are counted at every try, and logged once a name and minute`()
+        async throws
+    {
+        let names = ["nobody.invalid:7946", "no name at all"]
+        try await TestCluster.with(1, change: { $0.join = names }) { cluster in
+            let (node, log) = (cluster.nodes[0], cluster.logs[0])
+            try await TestCluster.wait("each was tried three times") {
+                await node.gossip().counters["seedsUnresolved"] ?? 0 >= 3 * UInt64(names.count)
+            }
+            for name in names {
+                let lines = log.lines(with: "seed \(name)")
+                #expect(lines.count == 1, "\(lines)")
+                #expect(lines.first?.hasSuffix("it is tried again until it resolves") == true)
+            }
+            let seeds = await node.gossip().seeds
+            #expect(seeds.map(\.name) == names && seeds.allSatisfy { $0.error != nil && $0.addresses.isEmpty })
+        }
+    }
+
     @Test func `a clock that is set and a seed that means nothing are counted`() async throws {
         let wall = Mutex(Duration.seconds(1_000_000))
         let origin = ContinuousClock.now
@@ -38,6 +59,11 @@ struct ClusterStateTests {
             try await TestCluster.wait("the jump back too") {
                 await cluster.nodes[0].gossip().counters["clockJumps"] == 2
             }
+            wall.withLock { $0 += .seconds(3_600) }
+            try await TestCluster.wait("and the third") {
+                await cluster.nodes[0].gossip().counters["clockJumps"] == 3
+            }
+            #expect(cluster.logs[0].lines(with: "clock was set") == [Self.jumpLine])
             let counters = await cluster.nodes[0].gossip().counters
             #expect(counters["members.deaths"] == 0)
             #expect(counters["sent.bytesOf.probing"] ?? 0 > 0)

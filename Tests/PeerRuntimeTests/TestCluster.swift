@@ -16,6 +16,8 @@ struct TestCluster: Sendable {
 
     let root: String
     let nodes: [Node]
+    /// What the nodes log, in the order of the nodes.
+    let logs: [LogLines]
 
     var context: String { root + "/context" }
 
@@ -28,6 +30,7 @@ struct TestCluster: Sendable {
         defer { try? FileManager.default.removeItem(atPath: root) }
         try makeContext(root + "/context")
         var nodes: [Node] = []
+        let logs = (0..<count).map { _ in LogLines() }
         for number in 0..<count {
             var parameters = NodeParameters(
                 name: "n\(number)", root: "\(root)/n\(number)", bind: PeerAddress(host: "127.0.0.1", port: 0),
@@ -38,9 +41,9 @@ struct TestCluster: Sendable {
             parameters.join = nodes.first.map { [$0.peerAddress] } ?? []
             change(&parameters)
             nodes.append(
-                try await Node(parameters, logger: Logger(label: "n\(number)") { _ in SwiftLogNoOpLogHandler() }))
+                try await Node(parameters, logger: Logger(label: "n\(number)") { _ in logs[number] }))
         }
-        let cluster = TestCluster(root: root, nodes: nodes)
+        let cluster = TestCluster(root: root, nodes: nodes, logs: logs)
         do {
             try await cluster.run(body)
             for node in nodes { await node.stop(leaving: false) }

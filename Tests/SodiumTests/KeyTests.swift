@@ -87,6 +87,18 @@ final class ScratchDirectory {
         #expect(ids == ids.sorted() && Set(ids.map { $0 >> 32 }).count == 4)
         #expect(ids.map { $0 >> 32 } == [5000, 5001, 5002, 6000])
     }
+
+    @Test func `a boot id above that of another process is written down, and only if there is one`() throws {
+        let scratch = try ScratchDirectory()
+        let file = scratch.path + "/boot"
+        let first = try BootID.next(file: file, unixSeconds: 5000)
+        let theirs: UInt64 = 7000 << 32 | 0xFFFF_FFFF
+        let above = try BootID.next(file: file, unixSeconds: 5000, above: theirs)
+        #expect(above > theirs && above >> 32 == 7001)
+        #expect(try String(contentsOfFile: file, encoding: .utf8) == "\(above)\n")
+        #expect(try BootID.next(file: file, unixSeconds: 5000, above: first) > above)
+        #expect(throws: SodiumError.self) { try BootID.next(file: file, unixSeconds: 5000, above: .max) }
+    }
 }
 
 @Suite struct `Sealing and exchange` {

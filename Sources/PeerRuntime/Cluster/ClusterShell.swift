@@ -43,6 +43,8 @@ actor ClusterShell: PeerDialer {
     private var standing: [Standing: String] = [:]
     private let view = Mutex<[PeerID: Member]>([:])
     private let draining = Mutex(false)
+    /// Another process keeps this node's identity: what the membership knew then says nothing of now.
+    private var hasGivenUp = false
 
     init(selfID: PeerID, own: Member, shell: MembershipShell, links: PeerLinks, logger: Logger) {
         self.selfID = selfID
@@ -125,10 +127,10 @@ actor ClusterShell: PeerDialer {
     func setMapRoot(_ root: UInt32) { handle(.mapRootChanged(root)) }
 
     /// All members ever heard of, this node included, by name.
-    var allMembers: [Member] { state.members }
+    var allMembers: [Member] { hasGivenUp ? [state.own] : state.members }
 
     /// The same, with the instant that their load's age is counted to.
-    var membersNow: ([Member], MonotonicInstant) { shell.assumeIsolated { ($0.state.members, $0.now) } }
+    var membersNow: ([Member], MonotonicInstant) { (allMembers, shell.assumeIsolated { $0.now }) }
 
     /// Serves a member's push/pull.
     func serveExchange(_ stream: any PeerStream) async throws { try await shell.serveExchange(stream) }
@@ -170,7 +172,7 @@ actor ClusterShell: PeerDialer {
     /// What may happen often and is logged once a minute.
     private enum Cause: Hashable {
         case seed(PeerAddress)
-        case stall, clock, records, malformed, identity, address, blocked
+        case stall, clock, records, malformed, identity, givenUp, address, blocked
     }
 
     /// One line per cause and minute, with how many went unsaid.
@@ -182,7 +184,8 @@ actor ClusterShell: PeerDialer {
     }
 
     private func logClockJump(_ step: Duration) {
-        log(.clock, .warning, "the wall clock was set by \(step.inSeconds) s; gossip goes by the monotonic clock")
+        let seconds = (step.inSeconds * 10).rounded() / 10
+        log(.clock, .warning, "the wall clock was set by \(seconds) s; gossip goes by the monotonic clock")
     }
 
     private func log(_ notice: GossipNotice) {
@@ -196,10 +199,11 @@ actor ClusterShell: PeerDialer {
             standing[.identity] = text
             log(.identity, .error, text)
         case .identityGivenUp(let address):
+            hasGivenUp = true
             let text =
                 "\(address) keeps this node's identity, as it had it before: this copy takes no part; give it a new root"
             standing[.identity] = text
-            log(.identity, .error, text)
+            log(.givenUp, .error, text)
         case .loopWasLate(let duration):
             log(.stall, .warning, "this node was stopped or overloaded for \(duration.inSeconds) s")
         case .userRecordsDropped(let count):

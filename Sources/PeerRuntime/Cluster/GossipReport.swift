@@ -82,6 +82,7 @@ struct GossipReport {
             ])
         counters["stalls"] = gossip.stalls
         counters["seedLookUps"] = gossip.seedLookUps
+        counters["bootsTaken"] = gossip.bootsTaken
         add(
             "antiEntropy",
             [

@@ -8,10 +8,10 @@ package enum GoldenTraces {
     }
 
     static let expected: [String: UInt64] = [
-        "scenario 1": 0x04E0_1BD4_EB6E_BC78,
+        "scenario 1": 0xC063_6179_43F3_DB06,
         "scenario 2": 0x4C60_AB53_F671_F37B,
         "script 3": 0x064F_CB81_74CC_C9BD,
-        "script 4": 0x613B_58A0_734B_12A3,
+        "script 4": 0xD2F8_CA74_D3DC_B710,
         "cachemap 5": 0xE4DA_6AA2_9540_DCB2,
     ]
 

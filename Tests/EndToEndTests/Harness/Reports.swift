@@ -33,7 +33,14 @@ struct ClusterStatus: Decodable, Sendable {
         var bytesOut: Int
     }
 
+    /// What gossip has done and met.
+    struct Gossip: Decodable, Sendable {
+        var bootsTaken: Int
+        var warnings: [String]
+    }
+
     var members: [Member]
+    var gossip: Gossip
     var builds: [Build]
     var counters: Counters
     var links: [Link]
