@@ -49,7 +49,7 @@ extension Node: BuildBackend {
 extension Node: ClusterView {
     package func members() async -> [MemberView] {
         let current = slots.current
-        let keys = await digests.position.count
+        let keys = await digests.keyCount
         let keySet = await self.keys.keySet
         let (all, now) = await cluster.membersNow
         return all.map { member in
@@ -118,7 +118,8 @@ extension Node: ClusterView {
         view.keys = await keys.view
         let shells = GossipReport.Shells(
             localHealth: await cluster.localHealth, keyExchanges: await (keys.exchanges, keys.exchangesFailed),
-            clockJumps: await cluster.clockJumps, seedsUnresolved: await seeds.failures)
+            clockJumps: await cluster.clockJumps, seedsUnresolved: await seeds.failures,
+            digestsBehind: await digests.digestsBehind(await cluster.membersNow.0))
         let gossip = GossipReport(
             gossip: await cluster.counters, links: await links.counters(), map: await digests.counters, shells: shells)
         view.counters = gossip.counters

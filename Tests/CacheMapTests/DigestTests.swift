@@ -16,6 +16,17 @@ struct DigestTests {
         #expect(Double(hits) <= falseHitsMax(0.1 / Double(shape.clusterSize), 60_000), "\(hits)")
     }
 
+    @Test func `a key counts as announced from the flush on`() throws {
+        var owner = try digest(keys: 0..<10)
+        owner.add(entry(10))
+        #expect(owner.count == 11 && owner.announcedKeyCount == 10)
+        _ = owner.flush(at: start)
+        #expect(owner.announcedKeyCount == 11)
+        owner.add(entry(11))
+        owner.remove(mapKey(11))
+        #expect(owner.count == 11 && owner.announcedKeyCount == 11)
+    }
+
     @Test(arguments: [512, 1_200, 1_400]) func `pages cover the hash space and each fits its packet`(limit: Int) throws
     {
         let room = limit - 100

@@ -127,10 +127,11 @@ extension EndToEnd {
             // Each has heard of all that a holder has, the large layer's key included: it is the last that came to be.
             for node in cluster.nodes {
                 try await eventually("\(node.name) has heard of the layer", state: { node.log }) {
-                    let members = try await node.status().members
+                    let status = try await node.status()
+                    guard status.gossip.cacheMap.digestsBehind == 0 else { return false }
                     for name in names {
                         let own = try await cluster[name].status().members.first { $0.name == name }?.cacheKeys ?? 0
-                        let heard = members.first { $0.name == name }?.cacheKeys ?? 0
+                        let heard = status.members.first { $0.name == name }?.cacheKeys ?? 0
                         if own < 2 || heard < own { return false }
                     }
                     return true

@@ -88,6 +88,10 @@ package struct CacheMapDigest: Sendable {
 
     /// Keys that are held.
     package var count: Int { entries.count }
+    /// Keys that are held, without those that the next flush announces: what the position stands for.
+    package var announcedKeyCount: Int {
+        entries.count - changed.count { short, wasAnnounced in !wasAnnounced && published[short] != nil }
+    }
     /// Keys that are published.
     package var publishedCount: Int { published.values.reduce(0) { $0 + Int($1) } }
     package var isPartial: Bool { floor != nil }

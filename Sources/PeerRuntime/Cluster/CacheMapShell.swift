@@ -75,9 +75,22 @@ actor CacheMapShell {
 
     // MARK: View
 
-    /// Where this node's digest stands; rides in its holdings.
+    /// Keys that this node holds.
+    var keyCount: Int { exchange.own.count }
+
+    /// Where this node's digest stands, and how many keys it had then; rides in its holdings.
     var position: (epoch: UInt32, sequence: UInt32, count: Int) {
-        (exchange.own.epoch, exchange.own.sequence, exchange.own.count)
+        (exchange.own.epoch, exchange.own.sequence, exchange.own.announcedKeyCount)
+    }
+
+    /// How many of these live peers have said that their digest is further than this node knows it: what they made
+    /// lately is not found here yet.
+    func digestsBehind(_ members: [Member]) -> Int {
+        members.count { member in
+            guard member.isUp, member.id != cluster.selfID, member.holdings.cacheKeys > 0 else { return false }
+            guard let known = exchange.digests.position(of: member.id) else { return true }
+            return (known.epoch, known.sequence) < (member.holdings.mapEpoch, member.holdings.mapSequence)
+        }
     }
 
     var counters: MapCounters { exchange.counters }

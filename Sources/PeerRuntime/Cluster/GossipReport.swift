@@ -12,6 +12,8 @@ struct GossipReport {
         var keyExchanges: (made: UInt64, failed: UInt64) = (0, 0)
         var clockJumps: UInt64 = 0
         var seedsUnresolved: UInt64 = 0
+        /// Live peers whose digest is further than this node knows it.
+        var digestsBehind = 0
     }
 
     init(gossip: GossipCounters, links: LinkCounters, map: MapCounters, shells: Shells) {
@@ -22,6 +24,7 @@ struct GossipReport {
         counters["seedsUnresolved"] = shells.seedsUnresolved
         add(gossip)
         add(map)
+        counters["cacheMap.digestsBehind"] = UInt64(shells.digestsBehind)
     }
 
     private mutating func add(_ links: LinkCounters) {

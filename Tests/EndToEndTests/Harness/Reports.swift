@@ -35,7 +35,12 @@ struct ClusterStatus: Decodable, Sendable {
 
     /// What gossip has done and met.
     struct Gossip: Decodable, Sendable {
+        struct CacheMap: Decodable, Sendable {
+            var digestsBehind: Int
+        }
+
         var bootsTaken: Int
+        var cacheMap: CacheMap
         var warnings: [String]
     }
 
