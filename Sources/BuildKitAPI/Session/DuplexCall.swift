@@ -16,7 +16,15 @@ struct DuplexCall<Request: SwiftProtobuf.Message, Response: SwiftProtobuf.Messag
     let answers: Handoff<Response>
 
     /// Writes a message, waiting while the other side is slower.
-    func send(_ message: Request) async throws { try await writer.write(message) }
+    ///
+    /// Throws when the stream takes no more: the other side has ended the call, and its status says why.
+    func send(_ message: Request) async throws {
+        do {
+            try await writer.write(message)
+        } catch {
+            throw StreamClosed(cause: error)
+        }
+    }
 
     /// The next message; nil when the other side is done.
     func receive() async throws -> Response? { try await answers.next() }
@@ -36,6 +44,9 @@ struct DuplexCall<Request: SwiftProtobuf.Message, Response: SwiftProtobuf.Messag
             defer { answers.finish() }
             do {
                 outcome.fulfil(try await body(DuplexCall(writer: writer, answers: answers)))
+            } catch let error as StreamClosed {
+                // Thrown on, it would reset the stream, perhaps before the status that closed it has been read.
+                outcome.fail(error)
             } catch {
                 outcome.fail(error)
                 throw error
@@ -60,6 +71,7 @@ struct DuplexCall<Request: SwiftProtobuf.Message, Response: SwiftProtobuf.Messag
             case .success(let value) where !needsStatus: return value
             // What a broken stream does to the body says less than the status that broke it.
             case .failure(let cause) where isOwn(cause): throw cause
+            case .failure(let closed as StreamClosed) where error is StreamClosed: throw closed.cause
             default: throw error
             }
         }
@@ -67,6 +79,13 @@ struct DuplexCall<Request: SwiftProtobuf.Message, Response: SwiftProtobuf.Messag
 
     /// Whether an error is the body's and not the stream's.
     private static func isOwn(_ error: any Error) -> Bool {
-        !(error is RPCError || error is CancellationError || "\(type(of: error))".hasSuffix("ChannelError"))
+        !(error is StreamClosed || error is RPCError || error is CancellationError
+            || "\(type(of: error))".hasSuffix("ChannelError"))
     }
+}
+
+/// The body wrote to a call that the other side had ended.
+private struct StreamClosed: Error {
+    /// What the stream said; of interest only when the other side ended the call as if all were well.
+    let cause: any Error
 }
