@@ -72,6 +72,7 @@ let package = Package(
         .target(name: "LLB", dependencies: ["OCI", protobuf], swiftSettings: own),
 
         // Cores: no I/O, no clock, no task.
+        target("ClusterKeys", ["ClusterModel"]),
         target("Gossip", ["ClusterModel"]),
         target("CacheMap", ["ClusterModel", "OCI", "CSQLite"]),
         target("Transfer", ["ClusterModel", "OCI", "PathPatterns"]),
@@ -79,9 +80,9 @@ let package = Package(
         target("DockerfileFrontend", ["LLB", "OCI", "PathPatterns"]),
 
         // Adapters: one foreign thing each.
-        target("Sodium", ["CSodium", crypto]),
+        target("Sodium", ["ClusterKeys", "CSodium", crypto]),
         target("UVLoop", ["CLinux", "CUV"]),
-        target("Wire", ["ClusterModel", "Sodium", "UVLoop", logging]),
+        target("Wire", ["ClusterKeys", "ClusterModel", "Sodium", "UVLoop", logging]),
         target("GossipShell", ["ClusterModel", "Gossip", "Wire", logging]),
         target("ContentStore", ["CLinux", "OCI"]),
         target("Snapshots", ["CLinux", "ClusterModel", "ContentStore", "CZlib", "CZstd", "OCI", "Transfer"]),
@@ -101,10 +102,11 @@ let package = Package(
         target(
             "PeerRuntime",
             [
-                "BuildSession", "CacheMap", "ClusterModel", "ContentStore", "DockerfileFrontend", "Gossip",
+                "BuildSession", "CacheMap", "ClusterKeys", "ClusterModel", "ContentStore", "DockerfileFrontend",
+                "Gossip",
                 "GossipShell",
                 "LLB", "OCI", "PathPatterns", "Registry",
-                "Snapshots", "Solver", "Transfer", "Wire", "Worker", logging, protobuf,
+                "Snapshots", "Sodium", "Solver", "Transfer", "Wire", "Worker", logging, protobuf,
             ]),
         target(
             "BuildKitAPI",
@@ -140,7 +142,7 @@ let package = Package(
             name: "TransferBench",
             dependencies: ["ClusterModel", "OCI", "Snapshots", "Sodium", "Transfer", "Wire", logging],
             swiftSettings: own),
-        target("Simulation", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Solver"]),
+        target("Simulation", ["CacheMap", "ClusterKeys", "ClusterModel", "Gossip", "OCI", "Solver"]),
         .executableTarget(
             name: "Simulate",
             dependencies: [
@@ -162,14 +164,15 @@ let package = Package(
         tests("PathPatternsTests", ["PathPatterns"]),
         tests("FileSyncTests", ["BuildKitProtocol", "FileSync"]),
         tests("LLBTests", ["LLB", "OCI", protobuf]),
-        tests("GossipTests", ["ClusterModel", "Gossip", "Simulation"]),
+        tests("ClusterKeysTests", ["ClusterKeys", "ClusterModel"]),
+        tests("GossipTests", ["ClusterKeys", "ClusterModel", "Gossip", "Simulation"]),
         tests("CacheMapTests", ["CacheMap", "ClusterModel", "Gossip", "OCI", "Simulation"]),
         tests("TransferTests", ["ClusterModel", "OCI", "PathPatterns", "Transfer"]),
         tests("SolverTests", ["CacheMap", "ClusterModel", "LLB", "OCI", "Simulation", "Solver", protobuf]),
         tests("DockerfileFrontendTests", ["DockerfileFrontend", "LLB", "OCI"], exclude: ["Golden"]),
-        tests("SodiumTests", ["Sodium"]),
+        tests("SodiumTests", ["ClusterKeys", "Sodium"]),
         tests("UVLoopTests", ["UVLoop"]),
-        tests("WireTests", ["ClusterModel", "Sodium", "UVLoop", "Wire", logging]),
+        tests("WireTests", ["ClusterKeys", "ClusterModel", "Sodium", "UVLoop", "Wire", logging]),
         tests("ContentStoreTests", ["ContentStore", "OCI"]),
         tests("SnapshotsTests", ["CLinux", "ClusterModel", "ContentStore", "OCI", "Snapshots", "Transfer"]),
         tests("RegistryTests", ["ContentStore", "OCI", "Registry", "RegistryFixtures", logging]),
@@ -182,7 +185,8 @@ let package = Package(
         tests(
             "PeerRuntimeTests",
             [
-                "BuildSession", "CacheMap", "ClusterModel", "Gossip", "LLB", "OCI", "PeerRuntime", "Registry",
+                "BuildSession", "CacheMap", "ClusterKeys", "ClusterModel", "Gossip", "LLB", "OCI", "PeerRuntime",
+                "Registry",
                 "RegistryFixtures", "Snapshots", "Sodium", "Solver", "Worker", logging, protobuf,
             ]),
         tests(

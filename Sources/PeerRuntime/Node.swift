@@ -1,4 +1,5 @@
 internal import CacheMap
+internal import ClusterKeys
 internal import ClusterModel
 internal import ContentStore
 internal import Foundation

@@ -1,4 +1,5 @@
 internal import CSodium
+package import ClusterKeys
 
 /// The 32-byte secret that all nodes of a cluster share.
 package struct ClusterKey: Sendable {

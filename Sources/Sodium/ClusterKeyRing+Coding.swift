@@ -1,16 +1,21 @@
+package import ClusterKeys
+
 /// A ring as bytes: what members exchange over sealed links, and what the root directory keeps with mode 0600.
 ///
 /// | size | field |
 /// | --- | --- |
-/// | 4 | magic `PBK1` |
+/// | 4 | magic `PBK2` |
 /// | 16 | map key |
 /// | 1, then 48 each | keys: secret 32, generation 8, retired until 8 (0: in service) |
-/// | 1, then 8 each | fingerprints of keys that are gone |
-extension ClusterKeyRing {
-    private static let magic = Array("PBK1".utf8)
-    private static let entryBytes = ClusterKey.byteCount + 16
+/// | 1, then 16 each | removed keys: fingerprint 8, generation 8 |
+extension KeyRing where Key == ClusterKey {
+    private static var magic: [UInt8] { Array("PBK2".utf8) }
+    private static var entryBytes: Int { ClusterKey.byteCount + 16 }
+    private static var rankBytes: Int { 16 }
     /// Longest encoding.
-    package static let encodedBytesMax = magic.count + mapKeyBytes + 2 + keysMax * entryBytes + removedMax * 8
+    package static var encodedBytesMax: Int {
+        magic.count + mapKeyBytes + 2 + heldMax * entryBytes + removedMax * rankBytes
+    }
 
     package func encoded() -> [UInt8] {
         var bytes = Self.magic + mapKey + [UInt8(entries.count)]
@@ -21,7 +26,10 @@ extension ClusterKeyRing {
             Self.append(entry.retiredUntil ?? 0, to: &bytes)
         }
         bytes.append(UInt8(removed.count))
-        for fingerprint in removed { Self.append(fingerprint.rawValue, to: &bytes) }
+        for rank in removed {
+            Self.append(rank.fingerprint.rawValue, to: &bytes)
+            Self.append(rank.generation, to: &bytes)
+        }
         return bytes
     }
 
@@ -33,34 +41,47 @@ extension ClusterKeyRing {
         }
         let count = Int(bytes[fixed])
         let removedAt = fixed + 1 + count * Self.entryBytes
-        guard (1...Self.keysMax).contains(count), bytes.count > removedAt else {
+        guard (1...Self.heldMax).contains(count), bytes.count > removedAt else {
             throw KeyRingError.malformed("\(count) keys in \(bytes.count) bytes")
         }
         let removedCount = Int(bytes[removedAt])
-        guard removedCount <= Self.removedMax, bytes.count == removedAt + 1 + removedCount * 8 else {
+        guard removedCount <= Self.removedMax, bytes.count == removedAt + 1 + removedCount * Self.rankBytes else {
             throw KeyRingError.malformed("\(removedCount) removed keys in \(bytes.count) bytes")
         }
-        var entries: [Entry] = []
-        for index in 0..<count {
-            let start = fixed + 1 + index * Self.entryBytes
-            let key = try ClusterKey(bytes: bytes[start..<start + ClusterKey.byteCount])
-            let until = Self.number(bytes, at: start + ClusterKey.byteCount + 8)
-            let entry = Entry(
-                key: key, generation: Self.number(bytes, at: start + ClusterKey.byteCount),
-                retiredUntil: until == 0 ? nil : until)
-            // The highest number is kept free, so that there is always a next one.
-            guard entry.generation < UInt64.max >> 1, !entries.contains(where: { $0.fingerprint == entry.fingerprint })
-            else { throw KeyRingError.malformed("a key twice or a generation out of range") }
-            entries.append(entry)
+        let entries = try (0..<count).map { try Self.entry(bytes, at: fixed + 1 + $0 * Self.entryBytes) }
+        let removed = (0..<removedCount).map { index in
+            let start = removedAt + 1 + index * Self.rankBytes
+            return KeyRank(
+                fingerprint: KeyFingerprint(rawValue: Self.number(bytes, at: start)),
+                generation: Self.number(bytes, at: start + 8))
         }
-        guard entries.contains(where: { !$0.isRetired }) else { throw KeyRingError.malformed("no key in service") }
-        let removed = (0..<removedCount).map {
-            KeyFingerprint(rawValue: Self.number(bytes, at: removedAt + 1 + $0 * 8))
-        }
-        guard Set(removed).count == removed.count, !entries.contains(where: { removed.contains($0.fingerprint) }) else {
-            throw KeyRingError.malformed("a removed key twice or in service")
-        }
+        try Self.check(entries, removed)
         self.init(entries: entries, removed: removed, mapKey: Array(bytes[Self.magic.count..<fixed]))
+    }
+
+    private static func entry(_ bytes: [UInt8], at start: Int) throws -> Entry {
+        let key = try ClusterKey(bytes: bytes[start..<start + ClusterKey.byteCount])
+        let until = number(bytes, at: start + ClusterKey.byteCount + 8)
+        return Entry(
+            key: key, generation: number(bytes, at: start + ClusterKey.byteCount),
+            retiredUntil: until == 0 ? nil : until)
+    }
+
+    private static func check(_ entries: [Entry], _ removed: [KeyRank]) throws {
+        let names = Set(removed.map(\.fingerprint))
+        guard Set(entries.map(\.fingerprint)).count == entries.count, names.count == removed.count else {
+            throw KeyRingError.malformed("a key twice")
+        }
+        guard (entries.map(\.generation) + removed.map(\.generation)).allSatisfy({ $0 < generationsEnd }) else {
+            throw KeyRingError.malformed("a generation out of range")
+        }
+        guard entries.filter(\.isRetired).allSatisfy({ names.contains($0.fingerprint) }) else {
+            throw KeyRingError.malformed("a key in its grace that was not removed")
+        }
+        // A removed key may seal when it is all that is left.
+        let installed = entries.filter { !$0.isRetired }
+        guard !installed.isEmpty, installed.count == 1 || !installed.contains(where: { names.contains($0.fingerprint) })
+        else { throw KeyRingError.malformed("no key in service, or a removed one") }
     }
 
     private static func append(_ number: UInt64, to bytes: inout [UInt8]) {
@@ -74,7 +95,7 @@ extension ClusterKeyRing {
     }
 }
 
-extension ClusterKeyRing {
+extension KeyRing where Key == ClusterKey {
     /// The ring that a node starts with: what its root keeps, and what its key file says beside it.
     ///
     /// A key of the file that the kept ring has never met was put there by an operator: the first of them seals from now
@@ -90,7 +111,7 @@ extension ClusterKeyRing {
                 remedy: "delete it and put the cluster's present key into the key file")
         }
         kept.expire(at: now)
-        let known = Set(kept.entries.map(\.fingerprint)).union(kept.removed)
+        let known = Set(kept.entries.map(\.fingerprint)).union(kept.removed.map(\.fingerprint))
         let fresh = ring.entries.filter { !known.contains($0.fingerprint) }
         for entry in fresh { try kept.install(entry.key) }
         if let first = ring.entries.first, fresh.contains(where: { $0.fingerprint == first.fingerprint }) {

@@ -1,3 +1,4 @@
+package import ClusterKeys
 package import Sodium
 
 /// The envelope of datagrams: who may read them, who sent them, and that they are whole.

@@ -1,3 +1,4 @@
+internal import ClusterKeys
 internal import Sodium
 
 /// The start of a link: three messages after which each side knows that the other has the cluster key and its identity.

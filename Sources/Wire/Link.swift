@@ -18,6 +18,8 @@ final class Link {
     private(set) var bootID: UInt64 = 0
     var lastHeard: ContinuousClock.Instant
     var isPingPending = false
+    /// The connection is up; the handshake may not be over.
+    var isConnected = false
     /// Whether the socket is read; not while there is no room.
     var isReading = false
     /// Since when there are no streams; nil while there are some.

@@ -1,3 +1,4 @@
+internal import ClusterKeys
 internal import ClusterModel
 internal import Sodium
 internal import UVLoop

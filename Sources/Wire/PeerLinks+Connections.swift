@@ -75,6 +75,7 @@ extension PeerLinks {
     private func connected(_ number: UInt64, _ error: UVError?) {
         guard let link = links[number] else { return }
         if let error { return fail(link, .unreachable(address: link.address, reason: error.description)) }
+        link.isConnected = true
         startReading(link)
         pump(link)
     }
@@ -158,7 +159,10 @@ extension PeerLinks {
         link.connection = nil
         remember(link)
         links[link.number] = nil
-        if link.peer == nil { counted.handshakesFailed += 1 }
+        if link.peer == nil {
+            counted.handshakesFailed += 1
+            linkNotMade(link)
+        }
         if let peer = link.peer, linkOfPeer[peer] == link.number {
             linkOfPeer[peer] = oldestLink(to: peer)
         }

@@ -1,3 +1,4 @@
+internal import ClusterKeys
 package import ClusterModel
 internal import Logging
 package import Sodium
@@ -19,27 +20,22 @@ extension PeerLinks {
     package func replaceKeys(_ ring: ClusterKeyRing) throws {
         try seal.replaceKeys(ring)
         configuration.keys = ring
-        dialKeys = dialKeys.filter { entry in ring.entries.contains { $0.fingerprint == entry.value } }
     }
 
-    /// Drops keys whose grace is over; says whether there were any.
-    package func expireKeys() throws -> Bool {
-        var ring = configuration.keys
-        guard ring.expire(at: Self.unixSeconds) else { return false }
-        try replaceKeys(ring)
-        return true
-    }
+    /// The peer at `address` has this node's ring: what it was known to seal with says nothing any more.
+    package func keysAgreed(at address: PeerAddress) { dialKeys.agreed(at: address) }
 
-    /// The configuration for a handshake with `address`: with the key that is known there, if that is not the first.
+    /// The configuration for a handshake with `address`: with the key that is known there, or whose turn it is.
     func handshakeConfiguration(for address: PeerAddress) -> PeerLinkConfiguration {
         var own = configuration
         own.keys.expire(at: Self.unixSeconds)
-        if let name = dialKeys[address] { own.dialKey = own.keys.entries.first { $0.fingerprint == name }?.key }
+        let name = dialKeys.key(for: address, of: own.keys.entries.map(\.fingerprint))
+        own.dialKey = own.keys.entries.first { $0.fingerprint == name }?.key
         return own
     }
 
     func heardOtherKey(_ key: KeyFingerprint, of peer: PeerID, at address: PeerAddress) {
-        if dialKeys.count < WireLimits.replaySendersMax || dialKeys[address] != nil { dialKeys[address] = key }
+        dialKeys.heard(key, at: address, sealing: configuration.keys.entries[0].fingerprint)
         if let last = otherKeyNotices[peer], last.duration(to: now) < Self.otherKeyInterval { return }
         if otherKeyNotices.count >= WireLimits.replaySendersMax { otherKeyNotices = [:] }
         otherKeyNotices[peer] = now
@@ -48,10 +44,13 @@ extension PeerLinks {
 
     /// The handshake of a link is over: it was made with `key`.
     func linkMade(with key: KeyFingerprint?, to peer: PeerID, at address: PeerAddress) {
-        guard let key, key != configuration.keys.entries[0].fingerprint else {
-            dialKeys[address] = nil
-            return
-        }
+        let sealing = configuration.keys.entries[0].fingerprint
+        guard let key, key != sealing else { return dialKeys.heard(sealing, at: address, sealing: sealing) }
         heardOtherKey(key, of: peer, at: address)
+    }
+
+    /// A link is over before its handshake was.
+    func linkNotMade(_ link: Link) {
+        if link.isDialer, link.isConnected { dialKeys.failed(at: link.address) }
     }
 }

@@ -1,3 +1,4 @@
+internal import ClusterKeys
 package import ClusterModel
 package import Logging
 internal import Sodium
@@ -51,8 +52,8 @@ package actor PeerLinks {
     /// Who was heard at an address, so that datagrams can be bound to them, and what may be sent there.
     var heard = HeardPeers()
     var addresses = AddressBook()
-    /// Keys to dial addresses with whose nodes do not have the first one yet.
-    var dialKeys: [PeerAddress: KeyFingerprint] = [:]
+    /// With which keys addresses are dialed.
+    var dialKeys = DialKeys(addressesMax: WireLimits.replaySendersMax)
     var otherKeyNotices: [PeerID: ContinuousClock.Instant] = [:]
     var evidences: [UInt64: EvidenceProbe] = [:]
     var counted = LinkCounters()

@@ -1,4 +1,5 @@
 import CacheMap
+import ClusterKeys
 import ClusterModel
 import Foundation
 import Gossip

@@ -1,3 +1,4 @@
+import ClusterKeys
 import Foundation
 import Sodium
 import Testing

@@ -1,3 +1,4 @@
+import ClusterKeys
 import ClusterModel
 import Sodium
 import Testing

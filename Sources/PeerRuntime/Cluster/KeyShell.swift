@@ -1,35 +1,44 @@
+internal import ClusterKeys
 internal import ClusterModel
 internal import Gossip
 internal import Logging
 internal import Sodium
 internal import Wire
 
-/// Keeps the node's key ring, on disk and in its links, equal to that of the other members while keys change.
-///
-/// Members exchange whole rings, which merge in any order (`ClusterKeyRing`). It happens when a ring changes here, when a
-/// member's load record shows another key set, and when somebody seals with another key: a node that was away then gets
-/// what it missed under the key that it has.
+/// Carries out what `KeyRotation` decides: exchanges rings over links, writes the ring down and lets the links use it.
 actor KeyShell {
-    /// How long members may take to show a change before the operator is told who does not.
-    static let agreementLimit = Duration.seconds(30)
+    private typealias Rotation = KeyRotation<ClusterKey>
+
+    private struct Exchange: Sendable {
+        var number: UInt64
+        var peer: PeerID
+        var address: PeerAddress
+        var message: [UInt8]
+    }
+
     private static let exchangeLimit = Duration.seconds(5)
-    private static let pollInterval = Duration.milliseconds(100)
-    private static let sweepInterval = Duration.seconds(2)
-    /// Members that are spoken to at once.
-    private static let exchangesAtOnce = 8
 
     private let links: PeerLinks
     private let cluster: ClusterShell
     private let path: String
-    private let graceSeconds: UInt64
     private let logger: Logger
     private let loadChanged: @Sendable () async -> Void
     private let mapKeyChanged: @Sendable ([UInt8]) async -> Void
-    private var ring: ClusterKeyRing
-    private var isRotating = false
-    /// Rings exchanged with peers, and those that failed, since the start.
-    private(set) var exchanges: UInt64 = 0
-    private(set) var exchangesFailed: UInt64 = 0
+    private let origin = ContinuousClock.now
+    private var rotation: Rotation
+    /// What the links use.
+    private var used: ClusterKeyRing
+    /// Under way while the links do not use the newest ring yet.
+    private var telling: Task<Void, Never>?
+    private var wakeAt = MonotonicInstant.zero
+    private var sleep: Task<Void, Never>?
+    private let (exchanged, exchangeFeed) = AsyncStream.makeStream(of: Exchange.self)
+    private var tokens: UInt64 = 0
+    /// Peers that wait for this node's ring, while an event of theirs is handled.
+    private var answers: [UInt64: ClusterKeyRing] = [:]
+    private var isOver = false
+    /// Operators that wait, by the token of their order.
+    private var waiting: [UInt64: CheckedContinuation<Void, any Error>] = [:]
 
     /// `ring` is what the links use now; changes go to `path`.
     init(
@@ -37,78 +46,153 @@ actor KeyShell {
         logger: Logger, loadChanged: @escaping @Sendable () async -> Void,
         mapKeyChanged: @escaping @Sendable ([UInt8]) async -> Void
     ) {
-        self.ring = ring
+        rotation = Rotation(ring: ring, settings: Rotation.Settings(graceSeconds: graceSeconds))
+        used = ring
         self.links = links
         self.cluster = cluster
         self.path = path
-        self.graceSeconds = graceSeconds
         self.logger = logger
         self.loadChanged = loadChanged
         self.mapKeyChanged = mapKeyChanged
     }
 
     /// What the load record shows of the ring.
-    var keySet: UInt16 { UInt16(truncatingIfNeeded: ring.setHash) }
+    var keySet: UInt16 { rotation.keySet }
+    /// Rings exchanged with peers, and those that failed, since the start.
+    var exchanges: UInt64 { rotation.exchangesDone }
+    var exchangesFailed: UInt64 { rotation.exchangesFailed }
 
     var view: [KeyView] {
-        ring.entries.enumerated().map { index, entry in
+        rotation.ring.entries.enumerated().map { index, entry in
             KeyView(
                 fingerprint: "\(entry.fingerprint)", state: entry.isRetired ? .retired : index == 0 ? .seals : .opens,
                 generation: entry.generation, retiredUntil: entry.retiredUntil)
         }
     }
 
-    // MARK: Repair
+    // MARK: Life
 
-    /// Repairs differences until the task is cancelled.
+    /// Keeps the ring equal to the others' until the task is cancelled.
     func run() async {
-        await withTaskGroup(of: Void.self) { group in
+        await withDiscardingTaskGroup { group in
             group.addTask {
-                for await other in self.links.otherKeys { await self.exchange(with: other.peer, at: other.address) }
+                for await other in self.links.otherKeys { await self.handle(.otherKey(other.peer, other.address)) }
             }
-            group.addTask {
-                while !Task.isCancelled {
-                    await self.sweep()
-                    try? await Task.sleep(for: Self.sweepInterval)
-                }
+            group.addTask { await self.keepTime() }
+            for await exchange in exchanged { group.addTask { await self.carryOut(exchange) } }
+        }
+        isOver = true
+        for (_, operators) in waiting { operators.resume(throwing: CancellationError()) }
+        waiting = [:]
+    }
+
+    private func keepTime() async {
+        // A node without a key has nothing to tell.
+        while !Task.isCancelled, rotation.ring.isSecret {
+            handle(.timer(await peers()))
+            let duration = wakeAt - moment.now
+            guard duration > .zero else { continue }
+            let sleep = Task { _ = try? await Task.sleep(for: duration) }
+            self.sleep = sleep
+            await withTaskCancellationHandler {
+                await sleep.value
+            } onCancel: {
+                sleep.cancel()
             }
         }
     }
 
-    private func sweep() async {
-        guard ring.isSecret else { return }
-        var fresh = ring
-        if fresh.expire(at: PeerLinks.unixSeconds) { await take(fresh, "a retired key's grace is over") }
-        await exchange(withAll: differing())
+    private func peers() async -> [Rotation.Peer] {
+        await cluster.allMembers.filter { $0.id != cluster.selfID && $0.state != .left }.map {
+            Rotation.Peer(
+                id: $0.id, address: $0.address, name: $0.name, isUp: $0.isUp, keySet: $0.load.keySet)
+        }
     }
 
-    private func differing() -> [Member] {
-        let own = keySet
-        return cluster.livePeers.filter { $0.load.keySet != own }
+    private var moment: Rotation.Moment {
+        Rotation.Moment(
+            now: MonotonicInstant(nanoseconds: (ContinuousClock.now - origin).nanoseconds),
+            unixSeconds: PeerLinks.unixSeconds)
     }
 
-    private func exchange(withAll members: [Member]) async {
-        await withTaskGroup(of: Void.self) { group in
-            for (index, member) in members.enumerated() {
-                if index >= Self.exchangesAtOnce { await group.next() }
-                group.addTask { _ = await self.exchange(with: member.id, at: member.address) }
+    private func handle(_ event: Rotation.Event) {
+        for effect in rotation.handle(event, at: moment) {
+            switch effect {
+            case .exchange(let number, let peer, let address, let ring):
+                exchangeFeed.yield(
+                    Exchange(number: number, peer: peer, address: address, message: ring.encoded()))
+            case .answer(let token, let ring): answers[token] = ring
+            case .adopt(let ring, let cause):
+                // The rest of the effects follow from a ring that there is not.
+                guard keep(ring, cause) else { return handle(.notKept) }
+            case .agreed(let address): Task { await links.keysAgreed(at: address) }
+            case .finish(let token, let error):
+                guard let asker = waiting.removeValue(forKey: token) else { break }
+                if let error { asker.resume(throwing: error) } else { asker.resume() }
+            case .wake(let instant):
+                if instant < wakeAt { sleep?.cancel() }
+                wakeAt = instant
             }
         }
     }
 
-    /// Tells a peer the own ring and takes what it knows; returns its ring after that, nil when it did not answer.
-    @discardableResult
-    private func exchange(with peer: PeerID, at address: PeerAddress) async -> ClusterKeyRing? {
-        guard ring.isSecret else { return nil }
-        let (links, message) = (links, ring.encoded())
+    // MARK: Effects
+
+    private func keep(_ ring: ClusterKeyRing, _ cause: Rotation.Cause) -> Bool {
+        do {
+            try ring.keep(at: path)
+        } catch {
+            logger.error("the key ring is not kept", metadata: ["path": "\(path)", "error": "\(error)"])
+            return false
+        }
+        rotation.wasKept()
+        logger.notice(
+            "the cluster keys changed: \(words(cause))",
+            metadata: [
+                "seals": "\(ring.entries[0].fingerprint)", "inService": "\(ring.installed.count)",
+                "retired": "\(ring.entries.count - ring.installed.count)",
+            ])
+        if telling == nil { telling = Task { await tell() } }
+        return true
+    }
+
+    private func words(_ cause: Rotation.Cause) -> String {
+        switch cause {
+        case .graceOver: "a retired key's grace is over"
+        case .ordered(let step): "an operator's \(step.rawValue)"
+        case .learned(let peer): peer.map { "node \(cluster.name(of: $0)) knew more" } ?? "a peer knew more"
+        }
+    }
+
+    /// Brings the newest ring to the links, and word of it to the rest of the node; one such task at a time, so that no
+    /// ring overtakes a newer one.
+    private func tell() async {
+        while used != rotation.ring {
+            let (fresh, before) = (rotation.ring, used)
+            used = fresh
+            do {
+                try await links.replaceKeys(fresh)
+            } catch {
+                logger.error("the links do not take the key ring", metadata: ["error": "\(error)"])
+            }
+            if fresh.mapKey != before.mapKey { await mapKeyChanged(fresh.mapKey) }
+            await loadChanged()
+        }
+        telling = nil
+    }
+
+    private func carryOut(_ exchange: Exchange) async {
+        let links = links
         do {
             let answer = try await withDeadline(
-                Self.exchangeLimit, timeout: PeerCallError.timedOut(service: PeerService.keys.rawValue, peer)
+                Self.exchangeLimit,
+                timeout: PeerCallError.timedOut(service: PeerService.keys.rawValue, exchange.peer)
             ) {
-                let stream = try await links.open(PeerService.keys.rawValue, to: address, expecting: peer)
+                let stream = try await links.open(
+                    PeerService.keys.rawValue, to: exchange.address, expecting: exchange.peer)
                 return try await withTaskCancellationHandler {
                     defer { stream.reset() }
-                    try await stream.send(message)
+                    try await stream.send(exchange.message)
                     await stream.finish()
                     guard let answer = try await stream.receive() else { throw PeerCallError.ended }
                     return answer
@@ -116,14 +200,11 @@ actor KeyShell {
                     stream.reset()
                 }
             }
-            let theirs = try ClusterKeyRing(decoding: answer)
-            exchanges += 1
-            await merge(theirs, from: peer)
-            return theirs
+            handle(.exchangeAnswered(number: exchange.number, try ClusterKeyRing(decoding: answer)))
         } catch {
-            exchangesFailed += 1
-            logger.debug("key rings were not exchanged", metadata: ["peer": "\(peer)", "error": "\(error)"])
-            return nil
+            logger.debug("key rings were not exchanged", metadata: ["peer": "\(exchange.peer)", "error": "\(error)"])
+            let wasReached = if case WireError.handshakeFailed = error { true } else { false }
+            handle(.exchangeFailed(number: exchange.number, wasReached: wasReached))
         }
     }
 
@@ -131,134 +212,36 @@ actor KeyShell {
     func serve(_ stream: any PeerStream) async throws {
         guard let message = try await stream.receive() else { return }
         let theirs = try ClusterKeyRing(decoding: message)
-        await merge(theirs, from: nil)
-        try await stream.send(ring.encoded())
+        tokens += 1
+        let token = tokens
+        handle(.exchangeRequested(token: token, theirs))
+        // The links open what the peer may seal with once it has the answer.
+        await telling?.value
+        // None when the ring could not be kept: what a restart would forget is not shown.
+        if let ring = answers.removeValue(forKey: token) { try await stream.send(ring.encoded()) }
         await stream.finish()
-    }
-
-    private func merge(_ other: ClusterKeyRing, from peer: PeerID?) async {
-        var merged = ring
-        guard merged.merge(other, at: PeerLinks.unixSeconds) else { return }
-        await take(merged, peer.map { "node \(cluster.name(of: $0)) knew more" } ?? "a peer knew more")
-    }
-
-    /// Makes `fresh` the ring of this node: on disk first, so that a restart never falls back.
-    private func take(_ fresh: ClusterKeyRing, _ why: String) async {
-        let hadPrimary = ring.entries[0].fingerprint
-        let hadMapKey = ring.mapKey
-        do {
-            try fresh.keep(at: path)
-            // No await between the look at the ring and this: another change cannot be lost in between.
-            ring = fresh
-            try await links.replaceKeys(fresh)
-        } catch {
-            return logger.error("the key ring is not kept", metadata: ["path": "\(path)", "error": "\(error)"])
-        }
-        logger.notice(
-            "the cluster keys changed: \(why)",
-            metadata: [
-                "seals": "\(fresh.entries[0].fingerprint)", "sealed": "\(hadPrimary)",
-                "inService": "\(fresh.installed.count)", "retired": "\(fresh.entries.count - fresh.installed.count)",
-            ])
-        if fresh.mapKey != hadMapKey { await mapKeyChanged(fresh.mapKey) }
-        await loadChanged()
     }
 
     // MARK: Operator
 
     /// Carries out an operator's word, here and at all live members.
     func change(_ change: KeyChange) async throws {
+        let order: KeyOrder<ClusterKey>
         switch change {
         case .list: return
-        case .install(let text):
-            let key = try ClusterKey(base64: text, place: "the key to install")
-            try await apply("install") { try $0.install(key) }
-        case .use(let name):
-            try await apply("use") { try $0.use(try $0.key(named: name)) }
-        case .remove(let name):
-            let grace = graceSeconds
-            try await apply("remove") {
-                try $0.remove(try $0.key(named: name), graceSeconds: grace, now: PeerLinks.unixSeconds)
-            }
-        case .rotate: try await rotate()
+        case .install(let text): order = .install(try ClusterKey(base64: text, place: "the key to install"))
+        case .use(let name): order = .use(try rotation.ring.key(named: name))
+        case .remove(let name): order = .remove(try rotation.ring.key(named: name))
+        case .rotate: order = .rotate(fresh: try .generate())
         }
-    }
-
-    private func apply(_ step: String, _ change: (inout ClusterKeyRing) throws -> Void) async throws {
-        var fresh = ring
-        try change(&fresh)
-        if fresh != ring { await take(fresh, "an operator's \(step)") }
-        try await agree(step)
-    }
-
-    /// Installs a new key everywhere, then lets it seal everywhere, then retires the others everywhere.
-    ///
-    /// A rotation that was interrupted after its first step goes on with the key that is installed already.
-    private func rotate() async throws {
-        guard ring.isSecret else { throw KeyRingError.noKey }
-        guard !isRotating else { throw KeyShellError.rotating }
-        isRotating = true
-        defer { isRotating = false }
-        let waiting = ring.installed.dropFirst().first { $0.generation == 0 }?.key
-        let key = try waiting ?? .generate()
-        try await apply("install") { try $0.install(key) }
-        try await apply("use") { try $0.use(key.fingerprint) }
-        let grace = graceSeconds
-        try await apply("remove") { ring in
-            for entry in ring.installed.dropFirst() {
-                try ring.remove(entry.fingerprint, graceSeconds: grace, now: PeerLinks.unixSeconds)
-            }
+        guard !isOver else { throw CancellationError() }
+        tokens += 1
+        let token = tokens
+        try await withCheckedThrowingContinuation { asker in
+            waiting[token] = asker
+            handle(.ordered(token: token, order))
         }
-    }
-
-    /// Returns when every live member has shown the own key set, in its load record or by its own word.
-    private func agree(_ step: String) async throws {
-        let deadline = ContinuousClock.now + Self.agreementLimit
-        var agreed: Set<PeerID> = []
-        while true {
-            let own = keySet
-            let pending = differing().filter { !agreed.contains($0.id) }
-            if pending.isEmpty { return }
-            guard ContinuousClock.now < deadline else {
-                throw KeyShellError.notEverywhere(step: step, members: pending.map(\.name).sorted())
-            }
-            for (id, ring) in await rings(of: pending) where UInt16(truncatingIfNeeded: ring.setHash) == own {
-                agreed.insert(id)
-            }
-            try await Task.sleep(for: Self.pollInterval)
-        }
-    }
-
-    private func rings(of members: [Member]) async -> [(PeerID, ClusterKeyRing)] {
-        await withTaskGroup(of: (PeerID, ClusterKeyRing)?.self) { group in
-            var found: [(PeerID, ClusterKeyRing)] = []
-            for (index, member) in members.enumerated() {
-                if index >= Self.exchangesAtOnce, let answer = await group.next() {
-                    found += [answer].compactMap(\.self)
-                }
-                group.addTask {
-                    guard let ring = await self.exchange(with: member.id, at: member.address) else { return nil }
-                    return (member.id, ring)
-                }
-            }
-            for await answer in group { found += [answer].compactMap(\.self) }
-            return found
-        }
-    }
-}
-
-/// Why a change of keys did not get everywhere.
-enum KeyShellError: Error, CustomStringConvertible {
-    case rotating
-    case notEverywhere(step: String, members: [String])
-
-    var description: String {
-        switch self {
-        case .rotating: "this node is rotating the keys already; wait for it, see `peerbuild keys list`"
-        case .notEverywhere(let step, let members):
-            "\(step): these members do not show the new key set yet: \(members.joined(separator: ", ")). "
-                + "Nothing is lost: they take it when they answer again. See that they do with `peerbuild status`, "
-                + "then repeat the command"
-        }
+        // The links seal with it when the operator is told so.
+        await telling?.value
     }
 }

@@ -45,7 +45,7 @@ struct InnocentChecker: Sendable {
             node == subject || node == observer
         case .split(let side): side.contains(observer) != side.contains(subject)
         case .oneWay(let from, let to): Set([from, to]) == Set([observer, subject])
-        case .stall, .blocked, .sizeLimit, .loss, .corruption, .duplication, .late, .clockJump, .drift: false
+        case .stall, .blocked, .sizeLimit, .loss, .corruption, .duplication, .late, .clockJump, .drift, .rotate: false
         }
     }
 

@@ -32,6 +32,14 @@ extension ClusterSimulation {
         case .request(let asker, let id, let target, let bytes, let process):
             request(asker: asker, id: id, target: target, bytes: bytes, process: process)
         case .resume(let node): resume(node)
+        case .sealed(let event, let key, let sender, let node, let process):
+            guard nodes[node].process == process, !nodes[node].isFrozen, opens(key, at: node, from: sender) else {
+                return
+            }
+            handle(event, by: node)
+        case .keys(let happening, let node, let process):
+            guard nodes[node].process == process else { return }
+            stepKeys(happening, of: node)
         }
     }
 
@@ -137,13 +145,15 @@ extension ClusterSimulation {
         }
         guard let target = node(at: address), !nodes[target].isHostDown else { return }
         for delay in network.copies(from: index, to: target, payloadBytes: payload) {
-            heap.plan(
-                .event(
-                    .datagram(
-                        bytes, from: Self.address(of: index), sender: Self.id(of: nodes[index].identity),
-                        bootID: nodes[index].boots),
-                    node: target, process: nodes[target].process),
-                at: now + delay)
+            let event = Membership.Event.datagram(
+                bytes, from: Self.address(of: index), sender: Self.id(of: nodes[index].identity),
+                bootID: nodes[index].boots)
+            let process = nodes[target].process
+            let happening: Happening =
+                if let key = sealingKey(of: index) {
+                    .sealed(event, key: key, from: index, node: target, process: process)
+                } else { .event(event, node: target, process: process) }
+            heap.plan(happening, at: now + delay)
         }
     }
 
@@ -171,7 +181,7 @@ extension ClusterSimulation {
         {
             if !nodes[target].isRunning {
                 outcome = .refused
-            } else if nodes[target].pausedUntil != nil {
+            } else if nodes[target].pausedUntil != nil || !shakeHands(asker, target) {
                 outcome = .accepted
             } else {
                 outcome = .answered(bootID: nodes[target].boots)
@@ -198,6 +208,9 @@ extension ClusterSimulation {
             return heap.plan(.event(.exchangeFailed(id), node: asker, process: process), at: now + delay)
         }
         nodes[asker].wireBytes += bytes.count + Self.connectionBytes
+        guard shakeHands(asker, target) else {
+            return heap.plan(.event(.exchangeFailed(id), node: asker, process: process), at: now + network.delay())
+        }
         tokens += 1
         pending[tokens] = (asker, id, process)
         handle(.exchangeRequested(token: tokens, bytes), by: target)

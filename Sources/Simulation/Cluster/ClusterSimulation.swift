@@ -1,3 +1,4 @@
+package import ClusterKeys
 package import ClusterModel
 package import Gossip
 
@@ -46,6 +47,8 @@ package struct ClusterSimulation: Sendable {
         /// What arrived while it was paused.
         var backlog: [Membership.Event] = []
         var hasDueTimer = false
+        /// Nil in a cluster whose keys are not simulated.
+        package internal(set) var keys: SimulatedKeys?
     }
 
     /// One report of one node.
@@ -87,6 +90,9 @@ package struct ClusterSimulation: Sendable {
         case wake(node: Int, number: UInt64, process: UInt64)
         case request(asker: Int, Membership.ExchangeID, to: Int?, [UInt8], process: UInt64)
         case resume(node: Int)
+        /// A datagram sealed with `key`.
+        case sealed(Membership.Event, key: KeyFingerprint, from: Int, node: Int, process: UInt64)
+        case keys(KeyHappening, node: Int, process: UInt64)
     }
 
     /// A stream that cannot be opened fails after this long.
@@ -116,6 +122,15 @@ package struct ClusterSimulation: Sendable {
     /// Who waits for the answer of an exchange, by token; taken out when answered.
     var pending: [UInt64: (asker: Int, id: Membership.ExchangeID, process: UInt64)] = [:]
     var tokens: UInt64 = 0
+    /// With these, nodes have keys and can rotate them; set before the first starts.
+    package var keySettings: KeyRotation<SimulatedKey>.Settings? {
+        didSet { keyChecker.graceSeconds = keySettings?.graceSeconds ?? 0 }
+    }
+    package internal(set) var keyChecker = KeyChecker()
+    /// Keys made since the first.
+    var keysMade: UInt64 = 0
+    /// Rings that nodes answer with, by the token of the request, until they are sent.
+    var keyAnswers: [UInt64: KeyRing<SimulatedKey>] = [:]
     /// Happenings in a row at the present instant.
     var happenedAtOnce = 0
     /// More than the largest simulated cluster has in one instant; a wake that asks for itself has no end.
@@ -154,6 +169,7 @@ package struct ClusterSimulation: Sendable {
                 Node(
                     membership: try membership(of: index, as: index, boot: 1, remembered: [], census: census), boots: 1,
                     startedAt: now, identity: index))
+            startKeys(of: index)
             nodes[index].seeds = [Self.address(of: index == 0 ? 1 : 0)]
             handle(.join(seeds: nodes[index].seeds), by: index)
         }
@@ -171,6 +187,7 @@ package struct ClusterSimulation: Sendable {
             Node(
                 membership: try membership(of: index, as: index, boot: 1, remembered: []), boots: 1, startedAt: now,
                 identity: index))
+        startKeys(of: index)
         nodes[index].seeds = seeds.map(Self.address)
         handle(.join(seeds: seeds.map(Self.address)), by: index)
         return index
@@ -189,6 +206,7 @@ package struct ClusterSimulation: Sendable {
             Node(
                 membership: try membership(of: index, as: identity, boot: boot, remembered: snapshot), boots: boot,
                 startedAt: now, identity: identity))
+        startKeys(of: index, kept: nodes[original].keys?.kept)
         nodes[index].seeds = nodes[original].seeds
         handle(.join(seeds: nodes[index].seeds), by: index)
         return index
@@ -220,6 +238,7 @@ package struct ClusterSimulation: Sendable {
         nodes[index].pausedUntil = nil
         nodes[index].backlog = []
         nodes[index].hasDueTimer = false
+        startKeys(of: index, kept: nodes[index].keys?.kept)
         nodes[index].seeds = seeds.map(Self.address)
         handle(.join(seeds: seeds.map(Self.address)), by: index)
     }
@@ -250,6 +269,7 @@ package struct ClusterSimulation: Sendable {
     /// Sets a node's wall clock forward or back.
     package mutating func jumpWallClock(of index: Int, by jump: Duration) {
         nodes[index].wallClockOffset += jump
+        keyChecker.clockJumped(of: index, by: UInt64(abs(jump.inSeconds).rounded(.up)))
         handle(.wallClockRead(offset: nodes[index].wallClockOffset), by: index)
     }
 

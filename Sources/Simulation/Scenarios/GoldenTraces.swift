@@ -11,6 +11,7 @@ package enum GoldenTraces {
         "scenario 1": 0xC063_6179_43F3_DB06,
         "scenario 2": 0x4C60_AB53_F671_F37B,
         "script 3": 0x064F_CB81_74CC_C9BD,
+        "rotations 3": 0x2CDB_3AEF_FD38_D4F4,
         "script 4": 0xD2F8_CA74_D3DC_B710,
         "cachemap 5": 0xE4DA_6AA2_9540_DCB2,
     ]
@@ -29,8 +30,10 @@ package enum GoldenTraces {
         for seed in UInt64(3)...4 {
             var run = ScriptRun()
             run.seed = seed
-            let outcome = try run.run(FaultScript.random(seed: seed, nodes: run.nodes))
-            traces.append(Trace(name: "script \(seed)", value: outcome.trace))
+            let script = FaultScript.random(seed: seed, nodes: run.nodes)
+            traces.append(Trace(name: "script \(seed)", value: try run.run(script.withoutRotations).trace))
+            guard script.rotates else { continue }
+            traces.append(Trace(name: "rotations \(seed)", value: try run.run(script).trace))
         }
         var experiment = CacheMapExperiment()
         experiment.nodes = 6

@@ -17,7 +17,18 @@ extension FaultScript {
             let isForEver = mayLast && draw.below(3) == 0
             return Entry(at: draw.below(span), fault: fault, lasts: isForEver ? 0 : lasts)
         }
-        return FaultScript(entries.sorted { $0.at < $1.at })
+        return FaultScript((entries + rotations(seed, nodes: nodes)).sorted { $0.at < $1.at })
+    }
+
+    private static let rotationsAtMost = 4
+
+    /// Rotations for half of the seeds, drawn apart so that the other faults of a seed stay what they were.
+    private static func rotations(_ seed: UInt64, nodes: Int) -> [Entry] {
+        var draw = Draw(random: SplitMix64(seed: SplitMix64.mix(seed ^ 0x207A_7E00)))
+        guard draw.below(2) == 0 else { return [] }
+        return (0...draw.below(rotationsAtMost)).map { _ in
+            Entry(at: draw.below(span), fault: .rotate(draw.below(nodes)), lasts: 0)
+        }
     }
 
     /// One fault, and whether it may last for ever.

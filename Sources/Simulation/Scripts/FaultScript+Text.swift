@@ -33,6 +33,7 @@ extension FaultScript.Entry: CustomStringConvertible {
         case .clone(let node): words = "clone \(node)"
         case .clockJump(let node, let seconds): words = "jump \(node) \(seconds)"
         case .drift(let node, let perMille): words = "drift \(node) \(perMille)"
+        case .rotate(let node): words = "rotate \(node)"
         }
         return "\(at) \(words)" + (lasts > 0 ? " for \(lasts)" : "") + ending
     }
@@ -90,6 +91,7 @@ extension FaultScript.Entry: CustomStringConvertible {
         case "jump":
             return node(0).flatMap { node in number(1, -100_000...100_000).map { .clockJump(node, seconds: $0) } }
         case "drift": return node(0).flatMap { node in number(1, -500...500).map { .drift(node, perMille: $0) } }
+        case "rotate": return node(0).map { .rotate($0) }
         default: return nil
         }
     }

@@ -29,6 +29,8 @@ package struct FaultScript: Hashable, Sendable {
         case clockJump(Int, seconds: Int)
         /// The monotonic clock gains, in parts per thousand.
         case drift(Int, perMille: Int)
+        /// An operator tells this node to rotate the cluster keys.
+        case rotate(Int)
     }
 
     package struct Entry: Hashable, Sendable {
@@ -42,6 +44,13 @@ package struct FaultScript: Hashable, Sendable {
     package var entries: [Entry]
 
     package init(_ entries: [Entry]) { self.entries = entries }
+
+    /// Whether it takes nodes with keys to play it.
+    var rotates: Bool { self != withoutRotations }
+
+    var withoutRotations: FaultScript {
+        FaultScript(entries.filter { if case .rotate = $0.fault { false } else { true } })
+    }
 
     /// No fault begins or ends later than this.
     package static let tenthsMax = 10_000

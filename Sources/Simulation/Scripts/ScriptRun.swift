@@ -1,3 +1,4 @@
+internal import ClusterKeys
 internal import ClusterModel
 package import Gossip
 
@@ -20,8 +21,17 @@ package struct ScriptRun: Sendable {
     /// Periods that the cluster has to itself after the script: the longest bound, 30 T, and a stalled suspect's 30.
     private static let quietPeriods = 70
 
+    /// Longer than a script can keep a node away after a rotation: what is away longer than a grace is not let in again.
+    private static let gracePeriods = 120
+    /// A sweep of expired keys, and what a drifting clock makes of a grace.
+    private static let expiryPeriods = 15
+
     package func run(_ script: FaultScript) throws(GossipConfigurationError) -> Outcome {
         var cluster = ClusterSimulation(seed: seed, configuration: configuration)
+        if script.rotates {
+            let grace = configuration.period * Self.gracePeriods
+            cluster.keySettings = .init(graceSeconds: UInt64(max(1, grace.inSeconds)))
+        }
         cluster.nonces = NonceChecker()
         cluster.replays = ReplayChecker()
         for index in 0..<nodes {
@@ -33,6 +43,10 @@ package struct ScriptRun: Sendable {
         try life.play()
         life.run(for: configuration.period * Self.quietPeriods)
         life.checkTheEnd()
+        if script.rotates {
+            life.run(for: configuration.period * (Self.gracePeriods + Self.expiryPeriods))
+            life.checkKeysLate()
+        }
         return Outcome(
             violations: life.violations + life.cluster.violations, trace: life.cluster.traceHash,
             falseDeaths: life.cluster.falseDeaths.count,

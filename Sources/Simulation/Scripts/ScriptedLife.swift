@@ -99,12 +99,16 @@ struct ScriptedLife: Sendable {
                 note(["end: n\(observer) counts \(membership.upCount) members, \(holders.count) run"])
             }
         }
+        note(cluster.keyChecker.violations(cluster, isLate: false))
         // A copy alone is no danger to the node that it was made from.
         for (entry, clone) in clones where script.entries.count == 1 {
             guard case .clone(let original) = script.entries[entry].fault else { continue }
             if !cluster.nodes[original].isRunning { note(["end: n\(original) gave way to its copy n\(clone)"]) }
         }
     }
+
+    /// As long after the end as a removed key opens.
+    mutating func checkKeysLate() { note(cluster.keyChecker.violations(cluster, isLate: true)) }
 
     // MARK: Faults
 
@@ -126,6 +130,7 @@ struct ScriptedLife: Sendable {
             clones[index] = try cluster.startClone(of: node, hasSameBoot: false)
         case .clockJump(let node, let seconds): cluster.jumpWallClock(of: node, by: .seconds(seconds))
         case .drift(let node, let perMille): cluster.setClockRate(1 + Double(perMille) / 1_000, of: node)
+        case .rotate(let node): cluster.rotateKeys(of: node)
         default: setNetwork()
         }
     }
@@ -138,7 +143,7 @@ struct ScriptedLife: Sendable {
             try cluster.restart(node, seeds: [node == 0 ? 1 : 0], withSnapshot: keepsSnapshot)
         case .clone: if let clone = clones[index] { cluster.crash(clone) }
         case .drift(let node, _): cluster.setClockRate(1, of: node)
-        case .leave, .stall, .clockJump: break
+        case .leave, .stall, .clockJump, .rotate: break
         default: setNetwork()
         }
     }
@@ -169,7 +174,7 @@ struct ScriptedLife: Sendable {
             // A thousandth of a second takes up to 30 s.
             cluster.network.delays = .heavyTail(
                 .microseconds(200), .milliseconds(1), share: Double(percent) / 100, factor: 30_000)
-        case .crash, .leave, .stall, .clone, .clockJump, .drift: break
+        case .crash, .leave, .stall, .clone, .clockJump, .drift, .rotate: break
         }
     }
 }
@@ -178,7 +183,7 @@ extension FaultScript.Fault {
     var isOfNetwork: Bool {
         switch self {
         case .split, .oneWay, .blocked, .sizeLimit, .loss, .corruption, .duplication, .late: true
-        case .crash, .leave, .stall, .clone, .clockJump, .drift: false
+        case .crash, .leave, .stall, .clone, .clockJump, .drift, .rotate: false
         }
     }
 }

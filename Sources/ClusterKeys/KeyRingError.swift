@@ -27,17 +27,3 @@ package enum KeyRingError: Error, Hashable, Sendable, CustomStringConvertible {
         }
     }
 }
-
-/// Names a key without saying anything about it: the first 8 bytes of a keyed hash, 16 hex digits for people.
-package struct KeyFingerprint: Hashable, Sendable, Comparable, CustomStringConvertible {
-    package let rawValue: UInt64
-
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
-
-    package static func < (left: KeyFingerprint, right: KeyFingerprint) -> Bool { left.rawValue < right.rawValue }
-
-    package var description: String {
-        let digits = String(rawValue, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
-    }
-}
