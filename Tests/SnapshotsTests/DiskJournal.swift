@@ -10,12 +10,10 @@ internal import Synchronization
 /// is behind it has to be on the disk, or a mark has to be there that says that it is not.
 final class DiskJournal: Sendable {
     private struct State {
-        /// When each file was last changed, by inode, as of its fsync.
+        /// When each file was last changed, by inode, as of its fsync, or of a syncfs.
         var synced: [ino_t: [Int]] = [:]
-        /// Names in a directory, by inode, as of its fsync.
+        /// Names in a directory, by inode, as of the same.
         var listed: [ino_t: Set<String>] = [:]
-        /// Kernel time of the last syncfs.
-        var wholeSync: [Int]?
         /// What appeared and whose name is not known to be on the disk, by its directory.
         var unsafeNames: [String: Set<String>] = [:]
         /// Layers that appeared with a mark, and that no syncfs has come after.
@@ -43,12 +41,16 @@ final class DiskJournal: Sendable {
             return result
         }
         calls.syncFileSystem = { descriptor in
-            var now = timespec()
-            clock_gettime(CLOCK_REALTIME_COARSE, &now)
+            // As it is before: what changes meanwhile may be left out. The kernel's times of changes cannot be compared
+            // with any clock, some are finer than its tick.
+            let paths = Self.all(below: Self.directory(of: descriptor))
+            var whole = State()
+            for path in paths { Self.note(path, &whole) }
             let appeared = self.state.withLock { $0.marked }
             let result = system.syncFileSystem(descriptor)
             self.state.withLock { state in
-                state.wholeSync = [now.tv_sec, now.tv_nsec]
+                state.synced.merge(whole.synced) { $1 }
+                state.listed.merge(whole.listed) { $1 }
                 state.unsafeNames = [:]
                 state.marked.subtract(appeared)
             }
@@ -79,9 +81,27 @@ final class DiskJournal: Sendable {
         guard fstat(descriptor, &status) == 0 else { return }
         state.synced[status.st_ino] = changed(status)
         guard status.st_mode & S_IFMT == S_IFDIR else { return }
-        let path = String(decoding: link("/proc/self/fd/\(descriptor)"), as: UTF8.self)
+        let path = path(of: descriptor)
         state.listed[status.st_ino] = Set(entries(of: path))
         state.unsafeNames[path] = nil
+    }
+
+    private static func note(_ path: String, _ state: inout State) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        state.synced[status.st_ino] = changed(status)
+        if status.st_mode & S_IFMT == S_IFDIR { state.listed[status.st_ino] = Set(entries(of: path)) }
+    }
+
+    private static func path(of descriptor: Int32) -> String {
+        String(decoding: link("/proc/self/fd/\(descriptor)"), as: UTF8.self)
+    }
+
+    /// What a descriptor names, or what that lies in.
+    private static func directory(of descriptor: Int32) -> String {
+        var status = stat()
+        let path = path(of: descriptor)
+        return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR ? path : parent(path)
     }
 
     private static func noteRename(_ from: String, _ to: String, _ state: inout State) {
@@ -105,8 +125,6 @@ final class DiskJournal: Sendable {
         let kind = status.st_mode & S_IFMT
         // What has no content of its own is on the disk with its directory.
         guard kind == S_IFREG || kind == S_IFDIR else { return true }
-        // The kernel's times are those of its last tick, as is that of the syncfs.
-        if let whole = state.wholeSync, !whole.lexicographicallyPrecedes(changed(status)) { return true }
         if kind == S_IFDIR { return state.listed[status.st_ino] == Set(entries(of: path)) }
         return state.synced[status.st_ino] == changed(status)
     }
