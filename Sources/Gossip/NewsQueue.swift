@@ -30,7 +30,10 @@ struct NewsQueue: Sendable {
     private var pushesAhead = 0
     /// Items that still want to be pushed.
     private(set) var pushes = 0
-    /// The token bucket refused something in the last `next`.
+    /// Items that the token bucket does not hold back, and those of them still to be met.
+    private var exempts = 0
+    private var exemptsAhead = 0
+    /// The token bucket refused something since the last `rewind`.
     private(set) var wasHeldBack = false
 
     var isEmpty: Bool { items.isEmpty }
@@ -43,12 +46,14 @@ struct NewsQueue: Sendable {
         versions += 1
         items[key] = Item(bytes: bytes, isExempt: isExempt, limit: limit, version: versions, pushesLeft: wanted)
         if wanted > 0 { pushes += 1 }
+        if isExempt { exempts += 1 }
         place(key, versions, at: 0)
     }
 
     mutating func remove(_ key: Dissemination.Key) {
         guard let gone = items.removeValue(forKey: key) else { return }
         if gone.pushesLeft > 0 { pushes -= 1 }
+        if gone.isExempt { exempts -= 1 }
     }
 
     /// Drops the oldest above `limit`; returns how many.
@@ -76,16 +81,20 @@ struct NewsQueue: Sendable {
     mutating func rewind() {
         cursor = (0, 0)
         pushesAhead = pushes
+        exemptsAhead = exempts
+        wasHeldBack = false
     }
 
     /// The next record that fits `room` and was not yet sent in this round; none beyond `credit`.
+    ///
+    /// What the token bucket refuses is passed over until the next `rewind`, and with it all that is not exempt behind it:
+    /// a refutation does not wait for it, nothing else overtakes it.
     mutating func next(
         room: Int, credit: Int, pushesOnly: Bool, limit: Int, tokens: inout TokenBucket
     )
         -> [UInt8]?
     {
-        wasHeldBack = false
-        while cursor.level < levels.count, !pushesOnly || pushesAhead > 0 {
+        while cursor.level < levels.count, !pushesOnly || pushesAhead > 0, !wasHeldBack || exemptsAhead > 0 {
             guard cursor.offset < levels[cursor.level].count else {
                 cursor = (cursor.level + 1, 0)
                 continue
@@ -97,15 +106,19 @@ struct NewsQueue: Sendable {
                 continue
             }
             guard item.round != round, !pushesOnly || item.pushesLeft > 0, item.bytes.count <= room else {
-                if item.pushesLeft > 0 { pushesAhead -= 1 }
-                cursor.offset += 1
+                pass(item)
+                continue
+            }
+            if wasHeldBack, !item.isExempt {
+                pass(item)
                 continue
             }
             // A longer record waits for its class to save up; what follows it waits with it, in order.
             guard item.bytes.count <= credit else { return nil }
             guard item.isExempt || tokens.take(item.bytes.count) else {
                 wasHeldBack = true
-                return nil
+                pass(item)
+                continue
             }
             cursor.offset += 1
             if item.pushesLeft > 0 { pushesAhead -= 1 }
@@ -117,6 +130,10 @@ struct NewsQueue: Sendable {
             }
             if item.transmissions >= min(limit, item.limit) {
                 if item.pushesLeft > 0 { pushes -= 1 }
+                if item.isExempt {
+                    exempts -= 1
+                    exemptsAhead -= 1
+                }
                 items[place.key] = nil
             } else {
                 items[place.key] = item
@@ -125,6 +142,12 @@ struct NewsQueue: Sendable {
             return item.bytes
         }
         return nil
+    }
+
+    private mutating func pass(_ item: Item) {
+        if item.pushesLeft > 0 { pushesAhead -= 1 }
+        if item.isExempt { exemptsAhead -= 1 }
+        cursor.offset += 1
     }
 
     private mutating func place(_ key: Dissemination.Key, _ version: UInt64, at level: Int) {
