@@ -25,7 +25,7 @@ struct NewsQueue: Sendable {
     private var round: UInt64 = 0
     private var cursor = (level: 0, offset: 0)
     /// Places in `levels`, the outdated included.
-    private var placed = 0
+    private(set) var placed = 0
     /// Items still to be met that want to be pushed.
     private var pushesAhead = 0
     /// Items that still want to be pushed.

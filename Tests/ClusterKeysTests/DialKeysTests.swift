@@ -41,4 +41,26 @@ struct DialKeysTests {
         #expect(dial.key(for: PeerAddress(host: "h", port: 2), of: keys) == keys[2])
         #expect(dial.key(for: PeerAddress(host: "h", port: 3), of: keys) == keys[0])
     }
+
+    @Test func `a peer that is heard or agrees begins with the first key again`() {
+        for agrees in [true, false] {
+            var dial = DialKeys(addressesMax: 2)
+            dial.failed(at: Self.here)
+            if agrees { dial.agreed(at: Self.here) } else { dial.heard(keys[0], at: Self.here, sealing: keys[0]) }
+            #expect(dial.key(for: Self.here, of: keys) == keys[0])
+        }
+    }
+
+    @Test func `an address that is kept follows what is heard there, also when there is room for no more`() {
+        let addresses = (UInt16(1)...3).map { PeerAddress(host: "h", port: $0) }
+        var dial = DialKeys(addressesMax: 2)
+        for address in addresses {
+            dial.heard(keys[2], at: address, sealing: keys[0])
+            dial.heard(keys[1], at: address, sealing: keys[0])
+        }
+        #expect(addresses.map { dial.key(for: $0, of: keys) } == [keys[1], keys[1], keys[0]])
+        dial = DialKeys(addressesMax: 2)
+        for address in addresses { for _ in 0..<2 { dial.failed(at: address) } }
+        #expect(addresses.map { dial.key(for: $0, of: keys) } == [keys[2], keys[2], keys[0]])
+    }
 }

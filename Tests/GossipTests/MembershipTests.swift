@@ -12,11 +12,14 @@ struct Bench {
     var node: Membership
     var wakeAt: MonotonicInstant?
 
-    init(peers: [UInt64] = [], seeds: [PeerAddress] = []) throws {
+    init(
+        configuration: GossipConfiguration = GossipConfiguration(), peers: [UInt64] = [], seeds: [PeerAddress] = [],
+        remembered: [MemberSnapshot] = []
+    ) throws {
         node = try Membership(
-            configuration: GossipConfiguration(), id: Self.id, bootID: 10,
-            metadata: MemberMetadata(name: "own", address: Self.address, slots: 2), random: SplitMix64(seed: 1),
-            now: now)
+            configuration: configuration, id: Self.id, bootID: 10,
+            metadata: MemberMetadata(name: "own", address: Self.address, slots: 2), remembered: remembered,
+            random: SplitMix64(seed: 1), now: now)
         if seeds.isEmpty { _ = handle(.join(seeds: [])) }
         for peer in peers { _ = receive([.alive(Self.alive(peer))], from: peer) }
     }
@@ -44,10 +47,13 @@ struct Bench {
         return effects
     }
 
-    mutating func receive(_ records: [Record], from peer: UInt64) -> [Membership.Effect] {
+    mutating func receive(
+        _ records: [Record], from peer: UInt64, boot: UInt64 = 10, source: PeerAddress? = nil
+    ) -> [Membership.Effect] {
         handle(
             .datagram(
-                Codec.encode(records), from: Self.address(peer), sender: PeerID(rawValue: peer), bootID: 10))
+                Codec.encode(records), from: source ?? Self.address(peer), sender: PeerID(rawValue: peer),
+                bootID: boot))
     }
 
     /// Follows the wakes until `duration` has passed; the effects with their instants.
@@ -375,23 +381,5 @@ struct ProbeScheduleTests {
             let round = schedule.round(at: now)
             #expect(schedule.start(ofRound: round) <= now && now < schedule.start(ofRound: round + 1))
         }
-    }
-}
-
-struct UserWindowTests {
-    @Test func `each number is admitted once, in any order within the window`() {
-        var window = UserWindow()
-        var random = SplitMix64(seed: 4)
-        var seen: Set<UInt32> = []
-        for base in stride(from: UInt32(1), to: 5_000, by: 3) {
-            let number = base + UInt32(random.next() % 120)
-            let isAdmitted = window.admit(number)
-            #expect(isAdmitted == seen.insert(number).inserted)
-        }
-        let isOldAdmitted = window.admit(1)
-        let isNoNumberAdmitted = window.admit(0)
-        #expect(!isOldAdmitted && !isNoNumberAdmitted)
-        let isFarAdmitted = window.admit(.max)
-        #expect(isFarAdmitted)
     }
 }
