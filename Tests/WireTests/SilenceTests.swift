@@ -49,14 +49,16 @@ actor Relay {
     }
 
     private func join(_ one: Leg, _ two: Leg) throws {
-        for (from, to) in [(one, two), (two, one)] {
+        for (from, to, isToTarget) in [(one, two, true), (two, one, false)] {
             try from.connection.startReading { [weak self] event in
                 guard case .bytes(let bytes) = event else { return }
                 self?.assumeIsolated { relay in
                     guard !relay.isSilent else { return }
                     var bytes = bytes
-                    if relay.damages { bytes[bytes.count - 1] ^= 1 }
-                    relay.damages = false
+                    if isToTarget, relay.damages {
+                        bytes[bytes.count - 1] ^= 1
+                        relay.damages = false
+                    }
                     try? to.connection.write(bytes) { _ in }
                 }
             }
@@ -65,7 +67,7 @@ actor Relay {
 
     func fallSilent() { isSilent = true }
 
-    /// Flips a bit of what comes next.
+    /// Flips a bit of what goes to the target next, be it a ping that nobody asked for.
     func damageNext() { damages = true }
 
     func stop() async {
