@@ -83,6 +83,49 @@ private final class StoredCount: Sendable {
         }
     }
 
+    @Test func `256 times of use are written without any other change, the latest of each`() throws {
+        try withScratch { path in
+            let store = try RecordStore(path: path)
+            try store.store(record(1))
+            try store.touch(key(1), at: 900)
+            try store.touch(key(1), at: 700)
+            for number in 2...255 { try store.touch(key(number), at: 5) }
+            #expect(try store.record(for: key(1))?.lastUsed == 21)
+            try store.touch(key(256), at: 5)
+            #expect(try store.record(for: key(1))?.lastUsed == 900)
+            // Pending ones go with the next record.
+            try store.touch(key(1), at: 1_000)
+            try store.store(record(2))
+            #expect(try store.record(for: key(1))?.lastUsed == 1_000)
+        }
+    }
+
+    @Test func `a record of its own takes the place of an alias, and an alias alone can go`() throws {
+        try withScratch { path in
+            let store = try RecordStore(path: path)
+            try store.store(record(1), aliases: [key(1), key(50), key(51)])
+            #expect(try store.aliases(of: key(1)) == [key(50), key(51)].sorted())
+            try store.store(record(50))
+            #expect(try store.record(for: key(50)) == record(50))
+            #expect(try store.aliases(of: key(1)) == [key(51)])
+            #expect(try store.delete(key(50)))
+            #expect(try store.record(for: key(50)) == nil)
+            #expect(try store.delete(key(51)))
+            #expect(try !store.contains(key(51)) && store.record(for: key(1)) == record(1))
+        }
+    }
+
+    @Test func `the map has a record's aliases too, for what the record is worth`() throws {
+        try withScratch { path in
+            let store = try RecordStore(path: path)
+            try store.store(record(1), aliases: [key(50)])
+            let entries = try store.mapEntries()
+            #expect(Set(entries.map(\.key)) == [key(1), key(50)] && entries.count == 2)
+            #expect(entries.allSatisfy { $0.cost == 1.5 && $0.lastUsed == 21 })
+            #expect(record(1, layers: [1, 2, 1]).bytes == 300)
+        }
+    }
+
     @Test func `a file that is no database is refused with its name and a remedy`() throws {
         try withScratch { path in
             try Data(repeating: 0x41, count: 8192).write(to: URL(fileURLWithPath: path))

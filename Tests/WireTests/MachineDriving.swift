@@ -48,6 +48,21 @@ extension StreamMultiplexer {
     }
 }
 
+extension StreamMultiplexer {
+    /// All frames that are due, with the length of their data.
+    mutating func dueFrames() throws -> [(type: FrameType, stream: UInt32, bytes: Int)] {
+        var frames: [(FrameType, UInt32, Int)] = []
+        while true {
+            let text = fill()
+            if text.isEmpty { return frames }
+            try text.withUnsafeBytes { bytes in
+                var reader = FrameReader(bytes)
+                while let frame = try reader.next() { frames.append((frame.type, frame.stream, frame.data.count)) }
+            }
+        }
+    }
+}
+
 /// The text of a record that a test makes by hand.
 struct RecordText {
     private(set) var bytes: [UInt8] = []

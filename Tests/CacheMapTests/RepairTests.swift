@@ -1,0 +1,395 @@
+import ClusterModel
+import Testing
+
+@testable import CacheMap
+
+extension [MapExchange.Effect] {
+    fileprivate var fetches: [(id: MapExchange.FetchID, peer: PeerID, bytes: [UInt8])] {
+        compactMap { if case .fetch(let id, let peer, let bytes) = $0 { (id, peer, bytes) } else { nil } }
+    }
+    fileprivate var wakes: [MonotonicInstant] { compactMap { if case .wake(let at) = $0 { at } else { nil } } }
+    fileprivate var directs: [[UInt8]] { compactMap { if case .direct(let bytes, _) = $0 { bytes } else { nil } } }
+    fileprivate var notices: [MapNotice] { compactMap { if case .notice(let notice) = $0 { notice } else { nil } } }
+}
+
+/// How what is missing is found and fetched: when, from whom, how often.
+struct RepairTests {
+    private let selfID = PeerID(rawValue: 1_000)
+    private let one = PeerID(rawValue: 1)
+
+    private func exchange(keys: Range<Int> = 0..<0) throws -> MapExchange {
+        MapExchange(
+            selfID: selfID,
+            own: try digest(keys: keys) { $0.fixedRate = FalseHitRate(oneIn: 640) }, hashKey: try hashKey())
+    }
+
+    private func join(_ exchange: inout MapExchange, _ ids: ClosedRange<UInt64>, boot: UInt64 = 1) {
+        for id in ids {
+            _ = exchange.handle(
+                .member(PeerID(rawValue: id), isLive: true, bootID: boot, clusterSize: ids.count + 1), at: start)
+        }
+    }
+
+    /// The digest of a member, and its answer to whatever is asked.
+    private func answer(_ owner: inout CacheMapDigest, _ request: [UInt8]) throws -> [[UInt8]] {
+        guard case .request(let request) = try DigestMessage(decoding: request) else { return [] }
+        return owner.answer(request, at: start).map { DigestMessage.pages($0).encoded() }
+    }
+
+    /// An exchange that has the digest of `one`.
+    private func settled(_ owner: inout CacheMapDigest) throws -> MapExchange {
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        let fetch = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
+        for bytes in try answer(&owner, fetch.bytes) {
+            _ = exchange.handle(.fetched(fetch.id, bytes), at: start + .seconds(1))
+        }
+        _ = exchange.handle(.fetchEnded(fetch.id), at: start + .seconds(1))
+        return exchange
+    }
+
+    @Test func `eight digests are fetched at once, the next when one is done, each within half a period`() throws {
+        var exchange = try exchange()
+        join(&exchange, 1...10)
+        let early = exchange.handle(.timer, at: start)
+        #expect(early.fetches.count < 8)
+        let now = start + .milliseconds(500)
+        let opened = early.fetches + exchange.handle(.timer, at: now).fetches
+        #expect(opened.count == 8 && Set(opened.map(\.peer)).count == 8)
+        #expect(exchange.counters.fetches == 8)
+        let none = exchange.handle(.timer, at: now + .seconds(1))
+        #expect(none.fetches.isEmpty && none.wakes.isEmpty)
+        var owner = try digest(keys: 0..<10)
+        for bytes in try answer(&owner, opened[0].bytes) { _ = exchange.handle(.fetched(opened[0].id, bytes), at: now) }
+        let next = exchange.handle(.fetchEnded(opened[0].id), at: now)
+        #expect(next.fetches.count == 1 && exchange.counters.fetches == 9)
+        #expect(exchange.digests.usableCount == 1 && exchange.counters.fetchesFailed == 0)
+    }
+
+    @Test func `a fetch that fails is tried again after one period, twice as long each time, up to sixteen`() throws {
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        var now = start + .milliseconds(500)
+        var fetch = exchange.handle(.timer, at: now).fetches
+        for (failures, wait) in [1, 2, 4, 8, 16, 16, 16].enumerated() {
+            let id = try #require(fetch.first?.id)
+            let ended = exchange.handle(.fetchEnded(id), at: now)
+            #expect(ended.fetches.isEmpty && exchange.counters.fetchesFailed == UInt64(failures + 1))
+            now = now + .seconds(Int64(wait))
+            #expect(ended.wakes == [now])
+            // Another word on what is missing makes nothing sooner.
+            let moved = DigestMessage.moved(MapPosition(epoch: 9, sequence: 1, root: 1)).encoded()
+            _ = exchange.handle(.delivered(moved, from: one), at: now + .milliseconds(-600))
+            let early = exchange.handle(.timer, at: now + .nanoseconds(-1))
+            #expect(early.fetches.isEmpty)
+            fetch = exchange.handle(.timer, at: now).fetches
+            #expect(fetch.count == 1)
+        }
+    }
+
+    @Test func `garbage ends a fetch, a refused answer too, and both count`() throws {
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
+        let garbage = exchange.handle(.fetched(first.id, [3, 1]), at: start + .seconds(1))
+        #expect(garbage.contains(.abandon(first.id)) && exchange.counters.malformed == 1)
+        let second = try #require(exchange.handle(.timer, at: start + .seconds(2)).fetches.first)
+        let gap = DigestPages(
+            position: MapPosition(epoch: 1, sequence: 1, root: 0), rate: FalseHitRate(oneIn: 160), isWhole: true,
+            isFirst: true, isLast: true, isPartial: false,
+            pages: [DigestPage(prefix: DigestPrefix.whole.halves.0, version: 1, content: .empty)], deltas: [])
+        let refused = exchange.handle(
+            .fetched(second.id, DigestMessage.pages(gap).encoded()), at: start + .seconds(2))
+        #expect(refused.contains(.abandon(second.id)) && refused.notices == [.refused(from: one)])
+        #expect(exchange.counters.refused == 1 && exchange.counters.fetchesFailed == 2)
+        #expect(exchange.counters.wholeDigests == 1)
+        // Of a stream that was given up nothing counts any more.
+        let late = exchange.handle(.fetched(second.id, [3, 1]), at: start + .seconds(2))
+        #expect(late.isEmpty && exchange.counters.malformed == 1)
+        let third = try #require(exchange.handle(.timer, at: start + .seconds(4)).fetches.first)
+        let strange = exchange.handle(
+            .fetched(third.id, DigestMessage.summaries([]).encoded()), at: start + .seconds(4))
+        #expect(strange.contains(.abandon(third.id)) && exchange.counters.malformed == 2)
+    }
+
+    @Test func `a part that is not the last is no answer, and its whole counts once`() throws {
+        var owner = try digest(keys: 0..<32_000) { $0.pageBytes = 60 }
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
+        let parts = try answer(&owner, first.bytes)
+        try #require(parts.count == 3)
+        for bytes in parts[..<2] { _ = exchange.handle(.fetched(first.id, bytes), at: start + .seconds(1)) }
+        let broken = exchange.handle(.fetchEnded(first.id), at: start + .seconds(1))
+        #expect(broken.wakes == [start + .seconds(2)] && exchange.counters.fetchesFailed == 1)
+        let second = try #require(exchange.handle(.timer, at: start + .seconds(2)).fetches.first)
+        for bytes in parts { _ = exchange.handle(.fetched(second.id, bytes), at: start + .seconds(2)) }
+        let ended = exchange.handle(.fetchEnded(second.id), at: start + .seconds(2))
+        #expect(ended.wakes.isEmpty && exchange.counters.wholeDigests == 2)
+        #expect(exchange.digests.position(of: one) == owner.position)
+    }
+
+    @Test func `a gap is given a quarter of a period to close, then it is asked for by its place`() throws {
+        var owner = try digest(keys: 0..<100)
+        var exchange = try settled(&owner)
+        var deltas: [[UInt8]] = []
+        for number in 200..<204 {
+            owner.add(entry(number))
+            deltas += owner.flush(at: start).map { DigestMessage.delta($0).encoded() }
+        }
+        let now = start + .seconds(5)
+        let ahead = exchange.handle(.delivered(deltas[1], from: one), at: now)
+        #expect(ahead.wakes == [now + .milliseconds(250)] && exchange.counters.gaps == 1)
+        // It closes by itself: nothing is fetched.
+        _ = exchange.handle(.delivered(deltas[0], from: one), at: now + .milliseconds(100))
+        let quiet = exchange.handle(.timer, at: now + .milliseconds(250))
+        #expect(quiet.fetches.isEmpty)
+        _ = exchange.handle(.delivered(deltas[3], from: one), at: now + .seconds(1))
+        let early = exchange.handle(.timer, at: now + .milliseconds(1_249))
+        #expect(early.fetches.isEmpty)
+        let due = exchange.handle(.timer, at: now + .milliseconds(1_250))
+        let fetch = try #require(due.fetches.first)
+        #expect(fetch.bytes == DigestMessage.request(DigestRequest(epoch: 1, sequence: 2)).encoded())
+        #expect(exchange.counters.deltasReceived == 3 && exchange.counters.gaps == 2)
+        // The answer is older than the delta that waits: one more is missing and is asked for later.
+        for bytes in try answer(&owner, fetch.bytes) { _ = exchange.handle(.fetched(fetch.id, bytes), at: now) }
+        let ended = exchange.handle(.fetchEnded(fetch.id), at: now + .seconds(2))
+        #expect(ended.wakes.isEmpty && exchange.digests.position(of: one) == owner.position)
+    }
+
+    @Test func `an answer that still leaves a gap, or is behind what others say, is asked for once more`() throws {
+        var owner = try digest(keys: 0..<100)
+        for hasGap in [true, false] {
+            var exchange = try settled(&owner)
+            var later = owner
+            var deltas: [[UInt8]] = []
+            for number in 200..<204 {
+                later.add(entry(number))
+                deltas += later.flush(at: start).map { DigestMessage.delta($0).encoded() }
+            }
+            let now = start + .seconds(5)
+            if hasGap {
+                _ = exchange.handle(.delivered(deltas[3], from: one), at: now)
+            } else {
+                let word = DigestMessage.summaries([MapSummary(owner: one, position: later.position)]).encoded()
+                _ = exchange.handle(.direct(word, from: PeerID(rawValue: 2)), at: now)
+            }
+            let fetch = try #require(exchange.handle(.timer, at: now + .seconds(1)).fetches.first)
+            for bytes in try answer(&owner, fetch.bytes) {
+                _ = exchange.handle(.fetched(fetch.id, bytes), at: now + .seconds(1))
+            }
+            let ended = exchange.handle(.fetchEnded(fetch.id), at: now + .seconds(1))
+            #expect(ended.wakes == [now + .seconds(2)], "\(hasGap)")
+            #expect(exchange.counters.fetchesFailed == 0)
+            let again = exchange.handle(.timer, at: now + .seconds(2))
+            #expect(again.fetches.count == 1)
+        }
+    }
+
+    @Test func `a damaged digest is fetched whole and at once, a partial request would not mend it`() throws {
+        var owner = try digest(keys: 0..<100)
+        var exchange = try settled(&owner)
+        let forged = MapDelta(epoch: 1, sequence: 1, root: 5, isPartial: false, adds: [5], removes: [])
+        let now = start + .seconds(5)
+        let effects = exchange.handle(.delivered(DigestMessage.delta(forged).encoded(), from: one), at: now)
+        #expect(effects.notices == [.damaged(one)] && exchange.counters.damaged == 1)
+        #expect(effects.fetches.map(\.bytes) == [DigestMessage.request(.everything).encoded()])
+    }
+
+    @Test func `a digest with too many changes and one that denies too much are fetched whole`() throws {
+        var owner = try digest(keys: 0..<100)
+        var exchange = try settled(&owner)
+        let now = start + .seconds(5)
+        var position = owner.position
+        var fetches: [[UInt8]] = []
+        for first in [1, 8_000, 16_000] as [UInt32] {
+            let adds = Array(first..<first + 7_000)
+            position.sequence += 1
+            for short in adds { position.root ^= MapPosition.mix(short) }
+            let delta = MapDelta(
+                epoch: 1, sequence: position.sequence, root: UInt32(truncatingIfNeeded: position.root),
+                isPartial: false, adds: adds, removes: [])
+            fetches += exchange.handle(.delivered(DigestMessage.delta(delta).encoded(), from: one), at: now)
+                .fetches.map(\.bytes)
+        }
+        #expect(fetches == [DigestMessage.request(.everything).encoded()] && exchange.counters.damaged == 0)
+        var other = try settled(&owner)
+        let honest = other.handle(.answered(one, confirmed: 195, denied: 4), at: now)
+        #expect(honest.isEmpty)
+        let denied = other.handle(.answered(one, confirmed: 0, denied: 1), at: now)
+        #expect(denied.notices == [.unreliable(one)] && other.counters.unreliable == 1)
+        #expect(denied.fetches.map(\.bytes) == [DigestMessage.request(.everything).encoded()])
+        // What is said meanwhile does not make a partial request of it.
+        let moved = other.handle(
+            .delivered(DigestMessage.moved(MapPosition(epoch: 1, sequence: 3, root: 1)).encoded(), from: one), at: now)
+        #expect(moved.fetches.isEmpty, "one stream to each")
+    }
+
+    @Test func `a wish for everything stays one when a lesser one follows`() throws {
+        var owner = try digest(keys: 0..<100)
+        var exchange = try settled(&owner)
+        let now = start + .seconds(5)
+        // Eight streams are taken, so that wishes wait.
+        join(&exchange, 2...9)
+        #expect(exchange.handle(.timer, at: now).fetches.count == 8)
+        let forged = MapDelta(epoch: 1, sequence: 1, root: 5, isPartial: false, adds: [5], removes: [])
+        _ = exchange.handle(.delivered(DigestMessage.delta(forged).encoded(), from: one), at: now)
+        let moved = DigestMessage.moved(MapPosition(epoch: 1, sequence: 9, root: 1)).encoded()
+        _ = exchange.handle(.delivered(moved, from: one), at: now)
+        let next = exchange.handle(.member(PeerID(rawValue: 2), isLive: false, bootID: 1, clusterSize: 9), at: now)
+        #expect(next.fetches.map(\.bytes) == [DigestMessage.request(.everything).encoded()])
+    }
+
+    @Test func `who dies is not asked any more, and its stream is given up`() throws {
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        let fetch = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
+        let dead = exchange.handle(.member(one, isLive: false, bootID: 1, clusterSize: 1), at: start + .seconds(1))
+        #expect(dead.contains(.abandon(fetch.id)))
+        let ended = exchange.handle(.fetchEnded(fetch.id), at: start + .seconds(2))
+        #expect(ended.isEmpty && exchange.counters.fetchesFailed == 0)
+        let moved = DigestMessage.moved(MapPosition(epoch: 3, sequence: 1, root: 1)).encoded()
+        let word = exchange.handle(.delivered(moved, from: one), at: start + .seconds(3))
+        let summary = DigestMessage.summaries([
+            MapSummary(owner: one, position: MapPosition(epoch: 3, sequence: 0, root: 0)),
+            MapSummary(owner: selfID, position: MapPosition(epoch: 30, sequence: 1, root: 5)),
+        ]).encoded()
+        let words = exchange.handle(.direct(summary, from: PeerID(rawValue: 7)), at: start + .seconds(3))
+        #expect(word.isEmpty && words.isEmpty)
+        #expect(exchange.digests.position(of: one) == nil && exchange.digests.promise(of: selfID) == nil)
+    }
+
+    @Test func `a member's older word changes nothing, and a new boot makes its digest wait`() throws {
+        var owner = try digest(keys: 0..<100)
+        var exchange = try settled(&owner)
+        let now = start + .seconds(5)
+        func member(_ isLive: Bool, _ boot: UInt64) -> [MapExchange.Effect] {
+            exchange.handle(.member(one, isLive: isLive, bootID: boot, clusterSize: 2), at: now)
+        }
+        #expect(member(true, 1).isEmpty)
+        _ = member(true, 5)
+        #expect(exchange.digests.usableCount == 0, "the new boot has said nothing yet")
+        let fetch = try #require(exchange.handle(.timer, at: now + .seconds(1)).fetches.first)
+        for bytes in try answer(&owner, fetch.bytes) { _ = exchange.handle(.fetched(fetch.id, bytes), at: now) }
+        _ = exchange.handle(.fetchEnded(fetch.id), at: now)
+        #expect(exchange.digests.usableCount == 1)
+        _ = member(true, 3)
+        _ = member(true, 4)
+        #expect(exchange.digests.usableCount == 1, "the highest boot stands")
+    }
+
+    @Test func `4,096 members are followed, and those that are known stay so`() throws {
+        var exchange = try exchange()
+        for id in 1...4_096 as ClosedRange<UInt64> {
+            _ = exchange.handle(.member(PeerID(rawValue: id), isLive: false, bootID: 1, clusterSize: 2), at: start)
+        }
+        #expect(exchange.peers.count == 4_095, "one of them is this node")
+        for id in [5_000, 5_001] as [UInt64] {
+            _ = exchange.handle(.member(PeerID(rawValue: id), isLive: true, bootID: 1, clusterSize: 2), at: start)
+        }
+        #expect(exchange.peers.count == 4_096 && exchange.peers[PeerID(rawValue: 5_001)] == nil)
+        _ = exchange.handle(.member(one, isLive: true, bootID: 2, clusterSize: 2), at: start)
+        #expect(exchange.peers[one]?.isLive == true)
+    }
+
+    @Test func `differing roots are looked into each quarter of a period, by stream when they last two periods`() throws
+    {
+        var exchange = try exchange(keys: 0..<10)
+        join(&exchange, 1...1)
+        let request = DigestMessage.summaryRequest.encoded()
+        func differs(_ milliseconds: Int64) -> (asks: Int, streams: Int) {
+            let effects = exchange.handle(.rootDiffers(one), at: start + .milliseconds(milliseconds))
+            return (effects.directs.count, effects.fetches.count { $0.bytes == request })
+        }
+        let asked = [0, 249, 250, 499, 500].map { differs($0).asks }
+        #expect(asked == [1, 0, 1, 0, 1])
+        let lasting = [1_000, 2_000, 2_001, 4_000, 6_000, 8_000, 10_000, 10_001, 10_002].map { differs($0).streams }
+        #expect(lasting == [0, 0, 1, 0, 0, 0, 0, 1, 0], "at once after two periods, and then each eight")
+        // After more than two periods without a difference, it is a new one.
+        let anew = [12_003, 14_003, 14_004].map { differs($0).streams }
+        #expect(anew == [0, 0, 0])
+        let much = [18_500, 20_500, 20_501].map { differs($0).streams }
+        #expect(much == [0, 0, 1])
+        #expect(exchange.counters.rootDifferences == 20)
+    }
+
+    @Test func `who has the same buckets gets no answer, who differs the summaries in turn`() throws {
+        var exchange = try exchange(keys: 0..<10)
+        join(&exchange, 1...100)
+        for id in 1...100 as ClosedRange<UInt64> {
+            let delta = MapDelta(
+                epoch: 1, sequence: 1, root: UInt32(truncatingIfNeeded: MapPosition.mix(5)), isPartial: false,
+                adds: [5], removes: [])
+            _ = exchange.handle(.delivered(DigestMessage.delta(delta).encoded(), from: PeerID(rawValue: id)), at: start)
+        }
+        let same = exchange.handle(
+            .direct(DigestMessage.buckets(exchange.bucketRoots()).encoded(), from: one), at: start)
+        #expect(same.directs.isEmpty)
+        let nothing = DigestMessage.buckets([UInt32](repeating: 0, count: 32)).encoded()
+        var heard: Set<PeerID> = []
+        for round in 1...3 {
+            let answers = exchange.handle(.direct(nothing, from: one), at: start).directs
+            #expect(answers.count == 1 && answers[0].count <= 1_000)
+            guard case .summaries(let summaries) = try DigestMessage(decoding: answers[0]) else { continue }
+            #expect(summaries.count == 41)
+            heard.formUnion(summaries.map(\.owner))
+            #expect(heard.count == min(101, round * 41))
+        }
+        // Of one bucket, only its members.
+        var one = exchange.bucketRoots()
+        one[MapExchange.bucket(of: selfID)] ^= 1
+        let few = exchange.handle(
+            .direct(DigestMessage.buckets(one).encoded(), from: PeerID(rawValue: 2)), at: start
+        ).directs
+        guard case .summaries(let summaries)? = try few.first.map({ try DigestMessage(decoding: $0) }) else {
+            Issue.record("no summaries")
+            return
+        }
+        #expect(summaries.allSatisfy { MapExchange.bucket(of: $0.owner) == MapExchange.bucket(of: selfID) })
+        #expect(summaries.contains { $0.owner == selfID } && summaries.count < 41)
+    }
+
+    @Test func `what is no question is reset and counted`() throws {
+        var exchange = try exchange()
+        for (token, bytes) in [(1, [99]), (2, DigestMessage.summaries([]).encoded())] as [(UInt64, [UInt8])] {
+            let effects = exchange.handle(.requested(token: token, bytes), at: start)
+            #expect(effects == [.answer(token: token, nil)] && exchange.counters.malformed == token)
+        }
+        for bytes in [[9, 9], DigestMessage.request(.everything).encoded()] {
+            let record = exchange.handle(.delivered(bytes, from: one), at: start)
+            let datagram = exchange.handle(.direct(bytes, from: one), at: start)
+            #expect(record.notices.count == 1 && datagram.notices.count == 1)
+        }
+        #expect(exchange.counters.malformed == 6)
+    }
+
+    @Test func `the root is over what was published by live nodes, and is told when it changes`() throws {
+        var empty = try exchange()
+        #expect(empty.mapRoot == 0)
+        let position = MapPosition(epoch: 1, sequence: 0, root: 0)
+        join(&empty, 1...1)
+        let untouched = empty.handle(.delivered(DigestMessage.moved(position).encoded(), from: one), at: start)
+        #expect(untouched.isEmpty && empty.mapRoot == 0, "what is empty from its start is the same as nothing")
+        #expect(empty.digests.usableCount == 1)
+        let delta = MapDelta(
+            epoch: 1, sequence: 1, root: UInt32(truncatingIfNeeded: MapPosition.mix(5)), isPartial: false, adds: [5],
+            removes: [])
+        let first = empty.handle(.delivered(DigestMessage.delta(delta).encoded(), from: one), at: start)
+        #expect(first == [.rootChanged(empty.mapRoot)] && empty.mapRoot != 0)
+        let dead = empty.handle(.member(one, isLive: false, bootID: 1, clusterSize: 1), at: start)
+        #expect(dead == [.rootChanged(0)])
+        let full = try exchange(keys: 0..<10)
+        #expect(full.mapRoot == full.own.position.contribution(of: selfID))
+    }
+
+    @Test func `an exchange that is replaced goes on counting, and numbers no stream twice`() throws {
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
+        var next = try self.exchange().continuing(exchange)
+        #expect(next.counters == exchange.counters && next.counters.fetches == 1)
+        join(&next, 1...1)
+        let second = try #require(next.handle(.timer, at: start + .seconds(1)).fetches.first)
+        #expect(second.id != first.id)
+    }
+}
