@@ -121,19 +121,16 @@ struct NewsQueue: Sendable {
                 continue
             }
             cursor.offset += 1
-            if item.pushesLeft > 0 { pushesAhead -= 1 }
             item.round = round
             item.transmissions += 1
+            // What stays is met once more in this pass, at its next level, and counts as ahead until then.
             if pushesOnly {
                 item.pushesLeft -= 1
-                if item.pushesLeft == 0 { pushes -= 1 }
+                if item.pushesLeft == 0 { (pushes, pushesAhead) = (pushes - 1, pushesAhead - 1) }
             }
             if item.transmissions >= min(limit, item.limit) {
-                if item.pushesLeft > 0 { pushes -= 1 }
-                if item.isExempt {
-                    exempts -= 1
-                    exemptsAhead -= 1
-                }
+                if item.pushesLeft > 0 { (pushes, pushesAhead) = (pushes - 1, pushesAhead - 1) }
+                if item.isExempt { (exempts, exemptsAhead) = (exempts - 1, exemptsAhead - 1) }
                 items[place.key] = nil
             } else {
                 items[place.key] = item

@@ -38,6 +38,25 @@ struct ChunkReader: ~Copyable {
         }
     }
 
+    /// Fills `buffer` with the bytes of `chunks`, one behind the other; it is as long as they are.
+    mutating func read(
+        _ chunks: [ChunkTable.Chunk], into buffer: UnsafeMutableRawBufferPointer
+    ) throws(SnapshotError) {
+        var runs = Runs(chunks)
+        try read(&runs, into: buffer)
+    }
+
+    private mutating func read(
+        _ runs: inout Runs, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(SnapshotError) {
+        var filled = 0
+        while filled < buffer.count {
+            let (place, length) = runs.next(atMost: buffer.count - filled)
+            try read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled..<filled + length]), from: place)
+            filled += length
+        }
+    }
+
     /// The bytes of `chunks` one behind the other, read into messages of `bytesMax` bytes each, the last one maybe
     /// shorter, behind what `head` gives for the message's number.
     mutating func messages(
@@ -52,14 +71,9 @@ struct ChunkReader: ~Copyable {
             let message = [UInt8](unsafeUninitializedCapacity: size) { buffer, filled in
                 let raw = UnsafeMutableRawBufferPointer(buffer)
                 raw.copyBytes(from: head)
-                filled = head.count
+                filled = size
                 do throws(SnapshotError) {
-                    while filled < size {
-                        let (place, length) = runs.next(atMost: size - filled)
-                        try read(
-                            into: UnsafeMutableRawBufferPointer(rebasing: raw[filled..<filled + length]), from: place)
-                        filled += length
-                    }
+                    try read(&runs, into: UnsafeMutableRawBufferPointer(rebasing: raw[head.count..<size]))
                 } catch { failure = error }
             }
             if let failure { throw failure }

@@ -172,7 +172,7 @@ struct DeltaPull: Sendable {
     }
 
     private func store(_ batch: Batch, _ merge: ChunkMerge, _ new: ReceivedPack?) throws -> [Int] {
-        let bytes = try new?.plainParts().joined().map { $0 } ?? []
+        let bytes = ReceivedPack.inOnePiece(try new?.plainParts() ?? [])
         var stored: [Int] = []
         for (ordinal, chunk) in zip(ownOrdinals(of: batch), merge.chunks(with: bytes)) {
             let isRight = try chunk.withUnsafeBytes { bytes in

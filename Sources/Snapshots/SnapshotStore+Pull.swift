@@ -185,7 +185,7 @@ extension SnapshotStore {
                     continue
                 }
                 guard let pack = try assembler.receive(message, expected: { pull.expected($0) }) else { continue }
-                if let manifest = try pull.receive(Array(pack.plainParts().joined())) { return manifest }
+                if let manifest = try pull.receive(ReceivedPack.inOnePiece(pack.plainParts())) { return manifest }
             }
             throw TransferError.endedEarly
         }

@@ -107,8 +107,7 @@ private final class OutgoingPacker: Sendable {
         while position < encoded.count {
             let end = min(encoded.count, position + TransferMessage.packBytesMax)
             messages.append(
-                encode(
-                    messages.count - 1, Array(encoded[position..<end]), level: Self.manifestLevel, contentBytes: 0))
+                try encode(messages.count - 1, encoded[position..<end], level: Self.manifestLevel, contentBytes: 0))
             position = end
         }
         return messages
@@ -138,8 +137,11 @@ private final class OutgoingPacker: Sendable {
             }
             return Outgoing(messages: messages, bytes: bytes, contentBytes: bytes)
         }
-        let plain = try reader.messages(of: chunks, bytesMax: bytes) { _ in [] }[0]
-        return encode(request, plain, level: level, contentBytes: bytes)
+        return try coder.encode(bytes, level: level) { buffer in
+            try reader.read(chunks, into: buffer)
+        } use: { plain, frame in
+            outgoing(request, plain, frame, isTried: true, contentBytes: bytes)
+        }
     }
 
     /// What chunks are made of.
@@ -156,7 +158,7 @@ private final class OutgoingPacker: Sendable {
         let plain = try outlined(ranges) { lengths += ChunkOutline.lengths(of: $0) }
         var bytes: [UInt8] = []
         for stretch in try ServedChunks.stretches(of: wanted, lengths: lengths) { bytes += plain[stretch] }
-        return encode(request, bytes, level: choice.withLock { $0.nextLevel() }, contentBytes: bytes.count)
+        return try encode(request, bytes[...], level: choice.withLock { $0.nextLevel() }, contentBytes: bytes.count)
     }
 
     /// Shows each of the chunks that have outlines to `body`; gives all of them one behind the other.
@@ -198,15 +200,28 @@ private final class OutgoingPacker: Sendable {
         ).encoded()
     }
 
-    private func encode(_ request: Int, _ plain: [UInt8], level: Int32?, contentBytes: Int) -> Outgoing {
+    private func encode(
+        _ request: Int, _ plain: ArraySlice<UInt8>, level: Int32?, contentBytes: Int
+    ) throws -> Outgoing {
+        try coder.encode(plain.count, level: level) { buffer in
+            buffer.copyBytes(from: plain)
+        } use: { plain, frame in
+            outgoing(request, plain, frame, isTried: level != nil, contentBytes: contentBytes)
+        }
+    }
+
+    /// The messages of a pack; a `frame` that is hardly shorter than `plain` is not worth the puller's time.
+    ///
+    /// `isTried` without a frame: the bytes do not shrink.
+    private func outgoing(
+        _ request: Int, _ plain: UnsafeRawBufferPointer, _ frame: UnsafeRawBufferPointer?, isTried: Bool,
+        contentBytes: Int
+    ) -> Outgoing {
         var encoded = plain
         var coding = TransferMessage.Coding.plain
-        if let level {
-            let compressed = coder.compress(plain, level: level)
-            let isShorter = choice.withLock {
-                $0.compressed(from: plain.count, to: compressed?.count ?? plain.count)
-            }
-            if isShorter, let compressed { (encoded, coding) = (compressed, .zstd) }
+        if isTried {
+            let isWorthIt = choice.withLock { $0.compressed(from: plain.count, to: frame?.count ?? plain.count) }
+            if isWorthIt, let frame { (encoded, coding) = (frame, .zstd) }
         }
         var messages: [[UInt8]] = []
         var position = 0

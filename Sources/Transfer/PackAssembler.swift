@@ -10,7 +10,16 @@ package struct ReceivedPack: Sendable {
     package let parts: [ArraySlice<UInt8>]
 
     /// All parts in one piece, copied unless there is only one.
-    package var bytes: ArraySlice<UInt8> { parts.count == 1 ? parts[0] : Array(parts.joined())[...] }
+    package var bytes: ArraySlice<UInt8> { parts.count == 1 ? parts[0] : Self.inOnePiece(parts)[...] }
+
+    /// Copies part by part; the standard library's `joined()` would copy byte by byte.
+    package static func inOnePiece(_ parts: [ArraySlice<UInt8>]) -> [UInt8] {
+        if parts.count == 1 { return Array(parts[0]) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(parts.reduce(0) { $0 + $1.count })
+        for part in parts { bytes.append(contentsOf: part) }
+        return bytes
+    }
 }
 
 /// Puts the parts of packs together, as the puller gets them from one holder.

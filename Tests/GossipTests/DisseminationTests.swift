@@ -60,6 +60,24 @@ struct DisseminationTests {
         #expect(news.counts == [0, 0, 0] && !news.wantsPush && news.heldBack == 0)
     }
 
+    @Test func `a push of something new does not end the pass before what was told more often`() {
+        var queue = NewsQueue()
+        var tokens = TokenBucket(perSecond: 64_000, at: .zero)
+        func round() -> [[UInt8]] {
+            queue.beginRound()
+            var sent: [[UInt8]] = []
+            while let bytes = queue.next(room: 99, credit: 99, pushesOnly: true, limit: 9, tokens: &tokens) {
+                sent.append(bytes)
+            }
+            return sent
+        }
+        queue.put([1], as: .standing(Self.id(1)), pushes: 4, isExempt: false)
+        for _ in 0..<2 { #expect(round() == [[1]]) }
+        queue.put([2], as: .standing(Self.id(2)), pushes: 4, isExempt: false)
+        for _ in 0..<2 { #expect(round() == [[2], [1]]) }
+        #expect(round() == [[2]])
+    }
+
     // MARK: How often
 
     @Test(arguments: [(true, 8), (false, 4)])

@@ -127,10 +127,10 @@ internal import Transfer
     @Test func `a burst does not make a shaped link fast, and a slow sample not a fast one slow`() {
         var shaped = CompressionChoice()
         for _ in 0..<5 { shaped.measured(linkRate: 120e6) }
-        #expect(shaped.nextLevel() == 1)
+        #expect(shaped.nextLevel() == -3)
         for _ in 0..<2 { shaped.measured(linkRate: 2e9) }
         for _ in 0..<10 { shaped.measured(linkRate: 2e9, isLowerBound: true) }
-        #expect(shaped.nextLevel() == 1)
+        #expect(shaped.nextLevel() == -3)
         var fast = CompressionChoice()
         for _ in 0..<5 { fast.measured(linkRate: 2e9, isLowerBound: true) }
         for _ in 0..<2 { fast.measured(linkRate: 5e6) }
@@ -140,11 +140,11 @@ internal import Transfer
         for _ in 0..<30 { shaped.measured(linkRate: 2e9, isLowerBound: true) }
         #expect(shaped.nextLevel() == nil)
         // The slower the link, the more effort.
-        let levels = [5e6, 120e6, 200e6].map { rate in
+        let levels = [5e6, 40e6, 120e6, 200e6].map { rate in
             var choice = CompressionChoice()
             choice.measured(linkRate: rate)
             return choice.nextLevel()
         }
-        #expect(levels == [3, 1, -1])
+        #expect(levels == [3, 1, -3, -5])
     }
 }
