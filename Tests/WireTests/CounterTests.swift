@@ -1,3 +1,4 @@
+import ClusterKeys
 import ClusterModel
 import Sodium
 import Testing
@@ -55,6 +56,60 @@ extension PeerLinks {
             #expect(right.log.count(containing: "message longer than") == 1)
             await #expect(throws: WireError.self) { _ = try await stream.receive() }
         }
+    }
+
+    @Test func `datagrams are counted with the bytes of their packets, also those that the kernel does not take`()
+        async throws
+    {
+        try await withPair { left, right in
+            try await left.links.sendDatagram([1, 2, 3], to: right.address)
+            await eventually("it is there") { await right.links.counters().datagramsIn == 1 }
+            // First words are padded; what answers them is bound.
+            try await right.links.sendDatagram([4], to: left.address)
+            await eventually("the answer is there") { await left.links.counters().datagramsIn == 1 }
+            let (near, far) = (await left.links.counters(), await right.links.counters())
+            #expect(near.datagramsOut == 1 && near.datagramBytesOut == 1_200 && near.datagramBytesIn == 45)
+            #expect(far.datagramsOut == 1 && far.datagramBytesOut == 45 && far.datagramBytesIn == 1_200)
+            let isTaken = try await left.links.sendDatagram([1], to: PeerAddress(host: "nobody", port: 1))
+            #expect(!isTaken)
+            let after = await left.links.counters()
+            #expect(after.datagramsUnsent == 1 && after.datagramsOut == 1)
+        }
+    }
+
+    @Test func `who has not proved its address gets as many bytes as it sent, the envelope's included`() async throws {
+        try await withPair { left, right in
+            try await left.links.sendDatagram([1], to: right.address)
+            await eventually("it is there") { await right.links.counters().datagramsIn == 1 }
+            let room = PeerLinks.datagramBytes(inPacketOf: 1_200)
+            try await right.links.sendDatagram([UInt8](repeating: 1, count: room + 1), to: left.address)
+            #expect(await right.links.counters().dropped(.unvalidated) == 1)
+            #expect(await right.links.counters().datagramsOut == 0)
+            try await right.links.sendDatagram([UInt8](repeating: 1, count: room), to: left.address)
+            try await right.links.sendDatagram([1], to: left.address)
+            #expect(await right.links.counters().dropped(.unvalidated) == 2)
+            await eventually("what was allowed is there") { await left.links.counters().datagramsIn == 1 }
+            // An answer to a bound packet proves it.
+            try await left.links.sendDatagram([2], to: right.address)
+            await eventually("proved") { await right.links.counters().datagramsIn == 2 }
+            try await right.links.sendDatagram([UInt8](repeating: 1, count: 4_000), to: left.address)
+            await eventually("as much as it likes") { await left.links.counters().datagramsIn == 2 }
+            #expect(await right.links.counters().dropped(.unvalidated) == 2)
+        }
+    }
+
+    @Test func `packets under a key in its grace are taken, counted, and say which key their sender has`() async throws
+    {
+        let (old, new) = (try ClusterKey.generate(), try ClusterKey.generate())
+        var ring = ClusterKeyRing(primary: new, others: [old])
+        try ring.remove(old.fingerprint, graceSeconds: 3_600, now: PeerLinks.unixSeconds)
+        let left = try await TestNode.start(keys: ClusterKeyRing(primary: old))
+        let right = try await TestNode.start(keys: ring)
+        for _ in 0..<3 { try await left.links.sendDatagram([1], to: right.address) }
+        await eventually("taken") { await right.links.counters().datagramsIn == 3 }
+        #expect(await right.links.counters().datagramsUnderRetiredKey == 3)
+        await left.stop()
+        await right.stop()
     }
 
     @Test func `a cause is logged once a minute, with how many went unsaid`() {

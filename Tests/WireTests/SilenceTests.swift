@@ -96,6 +96,7 @@ actor Relay {
                 "\($0)".contains("no answer")
             }
             #expect(ContinuousClock.now - start >= .milliseconds(900))
+            #expect(await left.links.counters().linksSilent == 1)
             await eventually("the other side too") { await right.links.counters().openStreams == 0 }
             await relay.stop()
         }
