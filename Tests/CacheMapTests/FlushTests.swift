@@ -153,6 +153,7 @@ struct FlushTests {
         }
         let grown = size(65, 2, at: start)
         let due = try #require(grown.wakes.first)
+        #expect(due == start + .seconds(5) + exchange.spread(PeerID(rawValue: id), within: .seconds(10)))
         #expect(due >= start + .seconds(5) && due < start + .seconds(15))
         // It fits again for a moment: the wait begins anew.
         _ = size(64, 4, at: start + .seconds(2))
@@ -175,6 +176,18 @@ struct FlushTests {
         let same = CacheMapDigest(
             epoch: 1, hashKey: try hashKey(), clusterSize: 65, entries: (Array(0..<50) + [700]).map { entry($0) })
         #expect(exchange.own.root == same.root)
+    }
+
+    @Test func `a size that fits again calls the new pages off: the next one waits as long again`() throws {
+        var exchange = try exchange(keys: 0..<50) { _ in }
+        func size(_ size: Int, _ boot: UInt64, _ seconds: Int64) -> [MonotonicInstant] {
+            exchange.handle(
+                .member(other, isLive: false, bootID: boot, clusterSize: size), at: start + .seconds(seconds)
+            ).wakes
+        }
+        let due = try #require(size(65, 1, 0).first)
+        _ = size(64, 2, 1)
+        #expect(size(65, 3, 3) == [due + .seconds(3)])
     }
 
     @Test func `nodes make new pages at different times`() throws {

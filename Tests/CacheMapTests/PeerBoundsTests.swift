@@ -271,6 +271,49 @@ struct PeerBoundsTests {
         #expect(!fresh)
     }
 
+    @Test func `changed pages take the place of what changed in their part, no more and no less`() throws {
+        let (low, high) = (DigestPrefix.whole.halves.0, DigestPrefix.whole.halves.1)
+        let shorts: [UInt32] = [0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]
+        let root = shorts.reduce(0 as UInt64) { $0 ^ MapPosition.mix($1) }
+        for (replaced, kept) in [(low, [false, true, true]), (high, [true, false, false])] {
+            var view = PeerDigests(hashKey: try hashKey())
+            _ = view.apply(answer(cover(1), position: MapPosition(epoch: 1, sequence: 1, root: 0)), from: peer)
+            let delta = MapDelta(
+                epoch: 1, sequence: 2, root: UInt32(truncatingIfNeeded: root), isPartial: false, adds: shorts,
+                removes: [])
+            _ = view.apply(delta, from: peer)
+            // It waits, and is older than the pages that come.
+            _ = view.apply(
+                MapDelta(epoch: 1, sequence: 4, root: 0, isPartial: false, adds: [9], removes: []), from: peer)
+            let pages = DigestPages(
+                position: MapPosition(epoch: 1, sequence: 5, root: 0), rate: FalseHitRate(oneIn: 320), isWhole: false,
+                isFirst: true, isLast: true, isPartial: true,
+                pages: [DigestPage(prefix: replaced, version: 5, content: .empty)], deltas: [])
+            let outcome = view.apply(pages, from: peer)
+            #expect(outcome == .applied, "nothing is missing any more")
+            #expect(shorts.map { view.views[peer]?.mayHold(UInt64($0) << 32) } == kept)
+            let promise = view.promise(of: peer)
+            #expect(promise?.rate.oneIn == 320 && promise?.isPartial == true)
+        }
+    }
+
+    @Test func `who is dead, or has not spoken since its start, holds nothing`() throws {
+        var owner = try digest(keys: 0..<5)
+        var view = PeerDigests(hashKey: try hashKey())
+        try view.repair(from: &owner, .everything)
+        func holds() -> Bool { view.mayHold(peer, mapKey(1)) }
+        #expect(holds() && view.holders(of: mapKey(1)) == [peer])
+        view.setLive(peer, false)
+        #expect(!holds() && view.holders(of: mapKey(1)).isEmpty && view.usableCount == 0)
+        // A whole answer that comes late does not bring it back to life.
+        try view.repair(from: &owner, .everything)
+        #expect(!holds() && view.position(of: peer) == nil)
+        view.setLive(peer, true)
+        #expect(holds() && view.position(of: peer) == owner.position)
+        view.setRestarted(peer)
+        #expect(!holds() && view.holders(of: mapKey(1)).isEmpty && view.position(of: peer) == nil)
+    }
+
     @Test func `a part of a digest is marked as such, by pages and by deltas`() throws {
         var owner = try digest(keys: 0..<3_000) { $0.budget = 2_000 }
         #expect(owner.isPartial)

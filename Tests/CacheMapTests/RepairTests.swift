@@ -82,8 +82,9 @@ struct RepairTests {
             _ = exchange.handle(.delivered(moved, from: one), at: now + .milliseconds(-600))
             let early = exchange.handle(.timer, at: now + .nanoseconds(-1))
             #expect(early.fetches.isEmpty)
-            fetch = exchange.handle(.timer, at: now).fetches
-            #expect(fetch.count == 1)
+            let opened = exchange.handle(.timer, at: now)
+            fetch = opened.fetches
+            #expect(fetch.count == 1 && opened.wakes.isEmpty)
         }
     }
 
@@ -292,94 +293,73 @@ struct RepairTests {
         #expect(exchange.peers[one]?.isLive == true)
     }
 
-    @Test func `differing roots are looked into each quarter of a period, by stream when they last two periods`() throws
-    {
-        var exchange = try exchange(keys: 0..<10)
-        join(&exchange, 1...1)
-        let request = DigestMessage.summaryRequest.encoded()
-        func differs(_ milliseconds: Int64) -> (asks: Int, streams: Int) {
-            let effects = exchange.handle(.rootDiffers(one), at: start + .milliseconds(milliseconds))
-            return (effects.directs.count, effects.fetches.count { $0.bytes == request })
-        }
-        let asked = [0, 249, 250, 499, 500].map { differs($0).asks }
-        #expect(asked == [1, 0, 1, 0, 1])
-        let lasting = [1_000, 2_000, 2_001, 4_000, 6_000, 8_000, 10_000, 10_001, 10_002].map { differs($0).streams }
-        #expect(lasting == [0, 0, 1, 0, 0, 0, 0, 1, 0], "at once after two periods, and then each eight")
-        // After more than two periods without a difference, it is a new one.
-        let anew = [12_003, 14_003, 14_004].map { differs($0).streams }
-        #expect(anew == [0, 0, 0])
-        let much = [18_500, 20_500, 20_501].map { differs($0).streams }
-        #expect(much == [0, 0, 1])
-        #expect(exchange.counters.rootDifferences == 20)
-    }
-
-    @Test func `who has the same buckets gets no answer, who differs the summaries in turn`() throws {
-        var exchange = try exchange(keys: 0..<10)
-        join(&exchange, 1...100)
-        for id in 1...100 as ClosedRange<UInt64> {
-            let delta = MapDelta(
-                epoch: 1, sequence: 1, root: UInt32(truncatingIfNeeded: MapPosition.mix(5)), isPartial: false,
-                adds: [5], removes: [])
-            _ = exchange.handle(.delivered(DigestMessage.delta(delta).encoded(), from: PeerID(rawValue: id)), at: start)
-        }
-        let same = exchange.handle(
-            .direct(DigestMessage.buckets(exchange.bucketRoots()).encoded(), from: one), at: start)
-        #expect(same.directs.isEmpty)
-        let nothing = DigestMessage.buckets([UInt32](repeating: 0, count: 32)).encoded()
-        var heard: Set<PeerID> = []
-        for round in 1...3 {
-            let answers = exchange.handle(.direct(nothing, from: one), at: start).directs
-            #expect(answers.count == 1 && answers[0].count <= 1_000)
-            guard case .summaries(let summaries) = try DigestMessage(decoding: answers[0]) else { continue }
-            #expect(summaries.count == 41)
-            heard.formUnion(summaries.map(\.owner))
-            #expect(heard.count == min(101, round * 41))
-        }
-        // Of one bucket, only its members.
-        var one = exchange.bucketRoots()
-        one[MapExchange.bucket(of: selfID)] ^= 1
-        let few = exchange.handle(
-            .direct(DigestMessage.buckets(one).encoded(), from: PeerID(rawValue: 2)), at: start
-        ).directs
-        guard case .summaries(let summaries)? = try few.first.map({ try DigestMessage(decoding: $0) }) else {
-            Issue.record("no summaries")
-            return
-        }
-        #expect(summaries.allSatisfy { MapExchange.bucket(of: $0.owner) == MapExchange.bucket(of: selfID) })
-        #expect(summaries.contains { $0.owner == selfID } && summaries.count < 41)
-    }
-
-    @Test func `what is no question is reset and counted`() throws {
+    @Test func `what is due longest is fetched first`() throws {
         var exchange = try exchange()
-        for (token, bytes) in [(1, [99]), (2, DigestMessage.summaries([]).encoded())] as [(UInt64, [UInt8])] {
-            let effects = exchange.handle(.requested(token: token, bytes), at: start)
-            #expect(effects == [.answer(token: token, nil)] && exchange.counters.malformed == token)
+        join(&exchange, 1...8)
+        let opened = exchange.handle(.timer, at: start + .seconds(1)).fetches
+        try #require(opened.count == 8)
+        for (id, seconds) in [(10, 1), (9, 3)] as [(UInt64, Int64)] {
+            _ = exchange.handle(
+                .member(PeerID(rawValue: id), isLive: true, bootID: 1, clusterSize: 9), at: start + .seconds(seconds))
         }
-        for bytes in [[9, 9], DigestMessage.request(.everything).encoded()] {
-            let record = exchange.handle(.delivered(bytes, from: one), at: start)
-            let datagram = exchange.handle(.direct(bytes, from: one), at: start)
-            #expect(record.notices.count == 1 && datagram.notices.count == 1)
-        }
-        #expect(exchange.counters.malformed == 6)
+        let waiting = exchange.handle(.timer, at: start + .seconds(9))
+        #expect(waiting.fetches.isEmpty)
+        let next = exchange.handle(.member(one, isLive: false, bootID: 1, clusterSize: 9), at: start + .seconds(9))
+        #expect(next.fetches.map(\.peer.rawValue) == [10])
     }
 
-    @Test func `the root is over what was published by live nodes, and is told when it changes`() throws {
-        var empty = try exchange()
-        #expect(empty.mapRoot == 0)
-        let position = MapPosition(epoch: 1, sequence: 0, root: 0)
-        join(&empty, 1...1)
-        let untouched = empty.handle(.delivered(DigestMessage.moved(position).encoded(), from: one), at: start)
-        #expect(untouched.isEmpty && empty.mapRoot == 0, "what is empty from its start is the same as nothing")
-        #expect(empty.digests.usableCount == 1)
-        let delta = MapDelta(
-            epoch: 1, sequence: 1, root: UInt32(truncatingIfNeeded: MapPosition.mix(5)), isPartial: false, adds: [5],
-            removes: [])
-        let first = empty.handle(.delivered(DigestMessage.delta(delta).encoded(), from: one), at: start)
-        #expect(first == [.rootChanged(empty.mapRoot)] && empty.mapRoot != 0)
-        let dead = empty.handle(.member(one, isLive: false, bootID: 1, clusterSize: 1), at: start)
-        #expect(dead == [.rootChanged(0)])
-        let full = try exchange(keys: 0..<10)
-        #expect(full.mapRoot == full.own.position.contribution(of: selfID))
+    @Test func `an older word does not make what is missing less`() throws {
+        var owner = try digest(keys: 0..<100)
+        var exchange = try settled(&owner)
+        var later = owner
+        var deltas: [[UInt8]] = []
+        var positions = [owner.position]
+        for number in 200..<204 {
+            later.add(entry(number))
+            deltas += later.flush(at: start).map { DigestMessage.delta($0).encoded() }
+            positions.append(later.position)
+        }
+        let now = start + .seconds(5)
+        for position in [positions[4], positions[2]] {
+            let word = DigestMessage.summaries([MapSummary(owner: one, position: position)]).encoded()
+            _ = exchange.handle(.direct(word, from: PeerID(rawValue: 2)), at: now)
+        }
+        for bytes in deltas[..<2] { _ = exchange.handle(.delivered(bytes, from: one), at: now) }
+        let due = exchange.handle(.timer, at: now + .seconds(1))
+        #expect(due.fetches.map(\.bytes) == [DigestMessage.request(DigestRequest(epoch: 1, sequence: 2)).encoded()])
+    }
+
+    @Test func `what an owner tells while its digest is on the way is not lost`() throws {
+        var owner = try digest(keys: 0..<100)
+        owner.add(entry(200))
+        _ = owner.flush(at: start)
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        let now = start + .seconds(1)
+        let fetch = try #require(exchange.handle(.timer, at: now).fetches.first)
+        let parts = try answer(&owner, fetch.bytes)
+        owner.add(entry(201))
+        for delta in owner.flush(at: start) {
+            _ = exchange.handle(.delivered(DigestMessage.delta(delta).encoded(), from: one), at: now)
+        }
+        for bytes in parts { _ = exchange.handle(.fetched(fetch.id, bytes), at: now) }
+        #expect(exchange.digests.position(of: one) == owner.position)
+        #expect(exchange.digests.mayHold(one, mapKey(201)))
+    }
+
+    @Test func `an answer that turns into garbage does not answer the next fetch`() throws {
+        var owner = try digest(keys: 0..<100)
+        var exchange = try exchange()
+        join(&exchange, 1...1)
+        let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
+        for bytes in try answer(&owner, first.bytes) + [[3, 1]] {
+            _ = exchange.handle(.fetched(first.id, bytes), at: start + .seconds(1))
+        }
+        let moved = DigestMessage.moved(MapPosition(epoch: 2, sequence: 0, root: 5)).encoded()
+        _ = exchange.handle(.delivered(moved, from: one), at: start + .seconds(1))
+        let second = try #require(exchange.handle(.timer, at: start + .seconds(2)).fetches.first)
+        let ended = exchange.handle(.fetchEnded(second.id), at: start + .seconds(2))
+        #expect(exchange.counters.fetchesFailed == 2 && ended.wakes == [start + .seconds(4)])
     }
 
     @Test func `an exchange that is replaced goes on counting, and numbers no stream twice`() throws {

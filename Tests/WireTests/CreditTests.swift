@@ -119,24 +119,45 @@ import Testing
     }
 
     @Test func `a stream takes 256 KiB before its sender waits, and says once that there is room again`() throws {
-        var streams = StreamMultiplexer(isDialer: true)
-        let id = try streams.open(service: "x")
-        _ = streams.send([UInt8](repeating: 1, count: (256 << 10) - 1), on: id)
-        #expect(streams.hasRoom(id))
-        _ = streams.send([1], on: id)
-        #expect(!streams.hasRoom(id))
-        var writable = 0
-        var allowance = Int.max
-        let block = ByteBlock(capacity: WireLimits.recordTextBytesMax)
-        for _ in 0..<6 {
-            var writer = FrameWriter(block.start, capacity: block.capacity)
-            writable += streams.fill(&writer, bulkAllowance: &allowance).count { $0 == .writable(stream: id) }
-            #expect(writable == 0 || streams.hasRoom(id))
+        for sizes in [[(256 << 10) - 1, 1], [1_000, 256 << 10], [500 << 10]] {
+            var streams = StreamMultiplexer(isDialer: true)
+            let id = try streams.open(service: "x")
+            for size in sizes {
+                #expect(streams.hasRoom(id))
+                _ = streams.send([UInt8](repeating: 1, count: size), on: id)
+            }
+            #expect(!streams.hasRoom(id))
+            var writable = 0
+            var allowance = Int.max
+            let block = ByteBlock(capacity: WireLimits.recordTextBytesMax)
+            for _ in 0..<10 {
+                var writer = FrameWriter(block.start, capacity: block.capacity)
+                writable += streams.fill(&writer, bulkAllowance: &allowance).count { $0 == .writable(stream: id) }
+                #expect((writable == 1) == streams.hasRoom(id), "\(sizes)")
+            }
+            #expect(writable == 1)
+            _ = streams.send([UInt8](repeating: 1, count: 300 << 10), on: id)
+            streams.reset(id)
+            #expect(streams.hasRoom(id), "who is over finds out by sending")
         }
-        #expect(writable == 1)
-        _ = streams.send([UInt8](repeating: 1, count: 300 << 10), on: id)
-        streams.reset(id)
-        #expect(streams.hasRoom(id), "who is over finds out by sending")
+    }
+
+    @Test func `the end of a stream waits for the credit of what is before it`() throws {
+        var streams = try Self.left(131)
+        _ = streams.send([UInt8](repeating: 1, count: 100), on: 1)
+        streams.finish(1)
+        #expect(try streams.dueFrames().isEmpty)
+        _ = try streams.receive(RecordText.of(.credit, stream: 1, data: [0, 0, 0, 1]))
+        #expect(try streams.dueFrames().map(\.type) == [.dataEnd, .finish])
+    }
+
+    @Test func `control frames fill a record whole, and the next one begins with the one that did not fit`() throws {
+        var streams = StreamMultiplexer(isDialer: true)
+        // 69 bytes and then 16 each: a record ends with room for a ping's data, not for its header too.
+        _ = try streams.open(service: String(repeating: "s", count: 60))
+        for number in 0..<5_000 as Range<UInt64> { streams.ping(number) }
+        #expect(streams.fill().count == 69 + 4_095 * 16)
+        #expect(streams.fill().count == 905 * 16)
     }
 
     @Test func `what is received is counted by priority, and what is sent without what waits`() throws {

@@ -26,6 +26,39 @@ import Testing
         }
     }
 
+    @Test(arguments: RecordAlgorithm.available)
+    func `no record is sealed under a key and counter that another was sealed under`(
+        _ algorithm: RecordAlgorithm
+    )
+        throws
+    {
+        let key = try RecordKey(try .random(count: 32), algorithm: algorithm)
+        var cipher = RecordCipher(key: key, rekeyBytes: 1 << 30, rekeyRecords: 4)
+        var sealed: Set<[UInt8]> = []
+        for _ in 0..<40 {
+            // Equal texts under equal keys and counters would be equal when sealed.
+            let block = ByteBlock(capacity: 300 + RecordCipher.overhead)
+            for index in 0..<300 { block.start[RecordCipher.lengthBytes + index] = 7 }
+            try cipher.seal(block.start, textBytes: 300)
+            sealed.insert([UInt8](block.bytes(0..<block.capacity)))
+        }
+        #expect(sealed.count == 40 && cipher.passed.rekeys == 10)
+    }
+
+    @Test func `room is made for the rest of a record by moving what is there`() {
+        let pool = BlockPool(blockBytes: 1_000, keptMax: 1)
+        var inbound = InboundBytes(pool: pool)
+        for (filled, taken, room) in [(500, 400, 500), (260, 0, 640), (640, 0, 0)] {
+            let before = inbound.room()
+            #expect(before.count >= filled)
+            inbound.filled(filled)
+            if taken > 0 { _ = inbound.take(taken) }
+            #expect(inbound.isFull == (room == 0))
+            if room > 0 { #expect(inbound.room().count == room) }
+        }
+        #expect(inbound.count == 1_000)
+    }
+
     @Test func `a record has one byte of text at least and 65,600 at most`() throws {
         var (dialer, listener) = try machines()
         _ = try exchange(&dialer, &listener)
