@@ -184,6 +184,13 @@ struct RepairTests {
         #expect(told.contains(.claim(Claim(.dead, dead, by: Bench.id))))
         #expect(told.contains { if case .ping = $0 { true } else { false } })
         #expect(told.count == 3)
+        // Also where it died later than the other side knows.
+        bench = try Bench(peers: [2, 3, 4])
+        _ = bench.receive([.refute(PeerID(rawValue: 4), bootID: 10, incarnation: 2)], from: 3)
+        try down(&bench, 4)
+        let asked = bench.receive([bucket(rest + [standing(3), standing(4, incarnation: 1)])], from: 2)
+        #expect(try records(asked).count == 2)
+        for case .send(_, let address) in asked { #expect(address == Bench.address(4)) }
     }
 
     @Test func `the end of another boot is fetched by a stream, one at a time`() throws {
