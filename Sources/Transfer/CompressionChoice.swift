@@ -16,8 +16,9 @@
 package struct CompressionChoice: Sendable {
     /// Bytes a second beyond which compressing takes longer than sending.
     package static let linkRateMax = 250_000_000.0
-    /// Up to these rates of the link, in bytes a second, levels 3, 1 and -3 are worth their time. At 125 MB/s level 1 took
-    /// 1.1 times as long as -3 and 1.1 times its processor time, with both ends on two cores.
+    /// Up to these rates of the link, in bytes a second, levels 3, 1 and -3 are worth their time.
+    ///
+    /// At 125 MB/s level 1 took 1.1 times as long as -3 and 1.1 times its processor time, with both ends on two cores.
     private static let thoroughRateMax = 20_000_000.0
     private static let fastRateMax = 60_000_000.0
     private static let fasterRateMax = 150_000_000.0

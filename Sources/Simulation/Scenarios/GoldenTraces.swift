@@ -10,9 +10,9 @@ package enum GoldenTraces {
     static let expected: [String: UInt64] = [
         "scenario 1": 0xC063_6179_43F3_DB06,
         "scenario 2": 0x4C60_AB53_F671_F37B,
-        "script 3": 0x064F_CB81_74CC_C9BD,
-        "rotations 3": 0x2CDB_3AEF_FD38_D4F4,
-        "script 4": 0xD2F8_CA74_D3DC_B710,
+        "script 3": 0x4407_81C8_AA52_A879,
+        "rotations 3": 0xC176_0AB2_D2E1_675B,
+        "script 4": 0x3482_6747_4EF5_EED8,
         "cachemap 5": 0xE4DA_6AA2_9540_DCB2,
     ]
 
