@@ -189,4 +189,20 @@ struct KeyRingBoundsTests {
             removed: [KeyRank(fingerprint: Self.print(9), generation: 1)], mapKey: [7])
         #expect(kept.merged(with: ring, at: 20).entries.allSatisfy { $0.fingerprint.rawValue != 9 })
     }
+
+    @Test func `a key whose grace is over is not taken from another, and does not seal where all others were removed`()
+    {
+        func rank(_ number: UInt64, _ generation: UInt64) -> KeyRank {
+            KeyRank(fingerprint: Self.print(number), generation: generation)
+        }
+        // Two halves removed each other's keys; a third half's key 3 is in its grace at one of them.
+        let own = Ring(entries: [.init(key: .init(1), generation: 1)], removed: [rank(2, 0)], mapKey: [7])
+        let other = Ring(
+            entries: [
+                .init(key: .init(2), generation: 2), .init(key: .init(3), generation: 5, retiredUntil: 50),
+            ], removed: [rank(1, 0), rank(3, 5)], mapKey: [7])
+        #expect(own.merged(with: other, at: 49).sealing == 3)
+        let late = own.merged(with: other, at: 50)
+        #expect(late.sealing == 2 && late.inGrace == [1] && late.entries.count == 2)
+    }
 }
