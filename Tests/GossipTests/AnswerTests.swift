@@ -85,6 +85,17 @@ struct AnswerTests {
         #expect(answers == count && bench.node.counters.dropped.questions == UInt64(20 - count))
     }
 
+    @Test func `a boot that is not known yet asks as one from elsewhere, wherever it is`() throws {
+        var bench = try Bench(peers: [2, 3])
+        let relay = Record.indirectProbe(number: 7, subject: PeerID(rawValue: 3))
+        _ = bench.receive(Array(repeating: Self.ping(bench), count: 20), from: 2, boot: 11)
+        #expect(bench.node.counters.dropped.questions == 19)
+        _ = bench.receive([relay], from: 2, boot: 11)
+        #expect(bench.node.counters.dropped.relays == 1 && bench.node.relayed.isEmpty)
+        _ = bench.receive([relay], from: 2)
+        #expect(bench.node.counters.dropped.relays == 1 && !bench.node.relayed.isEmpty)
+    }
+
     /// Bytes of the datagram that asks for a relay from elsewhere.
     @Test(arguments: [(17, false), (18, true)])
     func `a relay from elsewhere answers no more than it was asked with`(bytes: Int, isRelayed: Bool) throws {

@@ -115,6 +115,20 @@ struct MergeTests {
         }
     }
 
+    @Test func `who is dead here and alive there is asked about the boot that died, and no older one`() throws {
+        for (boot, incarnation, isAsked) in [(9, 0, false), (9, 7, false), (10, 0, true), (11, 0, false)]
+            as [(UInt64, UInt32, Bool)]
+        {
+            var bench = try Bench(peers: [2, 3])
+            try down(&bench, 2)
+            let entry = Self.entry(2, .alive, boot: boot, incarnation: incarnation)
+            let sent = try sends(bench.handle(.exchangeRequested(token: 1, Self.state([entry], from: Self.three))))
+            #expect(sent.map(\.to) == (isAsked ? [Bench.address(2)] : []), "boot \(boot)")
+            #expect(sent.allSatisfy { $0.records.first == Bench.claim(.dead, 2, by: 1) })
+            #expect(bench.state(of: 2) == (boot == 11 ? .alive : .dead))
+        }
+    }
+
     @Test func `one state challenges 1024 members at most`() throws {
         var bench = try Bench(peers: [2])
         let peers = UInt64(1_000)..<2_100
