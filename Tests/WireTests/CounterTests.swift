@@ -108,6 +108,8 @@ extension PeerLinks {
         for _ in 0..<3 { try await left.links.sendDatagram([1], to: right.address) }
         await eventually("taken") { await right.links.counters().datagramsIn == 3 }
         #expect(await right.links.counters().datagramsUnderRetiredKey == 3)
+        let notice = await right.links.otherKeys.first { _ in true }
+        #expect(notice == OtherKey(peer: left.links.peerID, address: left.address))
         await left.stop()
         await right.stop()
     }

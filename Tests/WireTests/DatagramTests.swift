@@ -156,6 +156,9 @@ actor RawSocket {
             await #expect(throws: WireError.datagramTooLong(bytes: 8_901, bytesMax: 8_900)) {
                 try await left.links.sendDatagram([UInt8](repeating: 0, count: 8_901), to: right.address)
             }
+            let longest = [UInt8](repeating: 7, count: 8_900)
+            try await left.links.sendDatagram(longest, to: right.address)
+            #expect(await right.links.datagrams.first { _ in true }?.bytes == longest)
             #expect(PeerLinks.datagramBytes(inPacketOf: 1_200) == 1_156)
         }
     }

@@ -114,6 +114,7 @@ actor Relay {
             } throws: {
                 "\($0)".contains("no handshake within")
             }
+            #expect(await left.links.counters().handshakesTimedOut == 1)
             await relay.stop()
         }
     }
