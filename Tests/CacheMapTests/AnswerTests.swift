@@ -53,11 +53,10 @@ struct AnswerTests {
         #expect(later.flatMap(\.deltas).count == 52, "988 bytes for a page of 1,000")
     }
 
-    @Test(arguments: [60, 61, 64, 70, 99, 150, 200, 1_000]) func `no delta is longer than a page`(pageBytes: Int) throws
-    {
+    @Test(arguments: [60, 61, 64, 70, 99]) func `no delta is longer than a page`(pageBytes: Int) throws {
         for count in 20..<60 {
-            var owner = try digest(keys: 0..<2_000) { $0.pageBytes = pageBytes }
-            for number in 0..<count * 4 { owner.add(entry(5_000 + number)) }
+            var owner = try digest(keys: 0..<100) { $0.pageBytes = pageBytes }
+            for number in 0..<count { owner.add(entry(5_000 + number)) }
             for number in 0..<count where count % 2 == 0 { owner.remove(mapKey(number)) }
             let sizes = owner.flush(at: start).map { DigestMessage.delta($0).encoded().count }
             #expect(sizes.allSatisfy { $0 <= pageBytes }, "\(count)")

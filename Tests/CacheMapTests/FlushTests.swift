@@ -85,7 +85,7 @@ struct FlushTests {
             for number in 0..<count { copy.add(entry(number)) }
             return copy.flush(at: start).count
         }
-        var (most, more) = (128, 4_096)
+        var (most, more) = (1_536, 2_048)
         while more - most > 1 {
             let middle = (most + more) / 2
             if try deltas(middle) <= 128 { most = middle } else { more = middle }
