@@ -7,20 +7,11 @@ extension [MapExchange.Effect] {
     fileprivate var fetches: [[UInt8]] {
         compactMap { if case .fetch(_, _, let bytes) = $0 { bytes } else { nil } }
     }
-    fileprivate var directs: [[UInt8]] { compactMap { if case .direct(let bytes, _) = $0 { bytes } else { nil } } }
-    fileprivate var notices: [MapNotice] { compactMap { if case .notice(let notice) = $0 { notice } else { nil } } }
 }
 
 /// How nodes find out that they know different things, and how often they look.
 struct DifferenceTests {
-    private let selfID = PeerID(rawValue: 1_000)
     private let one = PeerID(rawValue: 1)
-
-    private func exchange(keys: Range<Int> = 0..<0) throws -> MapExchange {
-        MapExchange(
-            selfID: selfID,
-            own: try digest(keys: keys) { $0.fixedRate = FalseHitRate(oneIn: 640) }, hashKey: try hashKey())
-    }
 
     private func join(_ exchange: inout MapExchange, _ ids: ClosedRange<UInt64>) {
         for id in ids {
@@ -31,7 +22,7 @@ struct DifferenceTests {
 
     @Test func `differing roots are looked into each quarter of a period, by stream when they last two periods`() throws
     {
-        var exchange = try exchange(keys: 0..<10)
+        var exchange = try mapExchange(keys: 0..<10)
         join(&exchange, 1...1)
         let request = DigestMessage.summaryRequest.encoded()
         func differs(_ milliseconds: Int64) -> (asks: Int, streams: Int) {
@@ -51,7 +42,7 @@ struct DifferenceTests {
     }
 
     @Test func `who has the same buckets gets no answer, who differs the summaries in turn`() throws {
-        var exchange = try exchange(keys: 0..<10)
+        var exchange = try mapExchange(keys: 0..<10)
         join(&exchange, 1...100)
         for id in 1...100 as ClosedRange<UInt64> {
             let delta = MapDelta(
@@ -74,7 +65,7 @@ struct DifferenceTests {
         }
         // Of one bucket, only its members.
         var one = exchange.bucketRoots()
-        one[MapExchange.bucket(of: selfID)] ^= 1
+        one[MapExchange.bucket(of: ownID)] ^= 1
         let few = exchange.handle(
             .direct(DigestMessage.buckets(one).encoded(), from: PeerID(rawValue: 2)), at: start
         ).directs
@@ -82,12 +73,12 @@ struct DifferenceTests {
             Issue.record("no summaries")
             return
         }
-        #expect(summaries.allSatisfy { MapExchange.bucket(of: $0.owner) == MapExchange.bucket(of: selfID) })
-        #expect(summaries.contains { $0.owner == selfID } && summaries.count < 41)
+        #expect(summaries.allSatisfy { MapExchange.bucket(of: $0.owner) == MapExchange.bucket(of: ownID) })
+        #expect(summaries.contains { $0.owner == ownID } && summaries.count < 41)
     }
 
     @Test func `what is no question is reset and counted`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         for (token, bytes) in [(1, [99]), (2, DigestMessage.summaries([]).encoded())] as [(UInt64, [UInt8])] {
             let effects = exchange.handle(.requested(token: token, bytes), at: start)
             #expect(effects == [.answer(token: token, nil)] && exchange.counters.malformed == token)
@@ -101,7 +92,7 @@ struct DifferenceTests {
     }
 
     @Test func `the root is over what was published by live nodes, and is told when it changes`() throws {
-        var empty = try exchange()
+        var empty = try mapExchange()
         #expect(empty.mapRoot == 0)
         let position = MapPosition(epoch: 1, sequence: 0, root: 0)
         join(&empty, 1...1)
@@ -115,7 +106,7 @@ struct DifferenceTests {
         #expect(first == [.rootChanged(empty.mapRoot)] && empty.mapRoot != 0)
         let dead = empty.handle(.member(one, isLive: false, bootID: 1, clusterSize: 1), at: start)
         #expect(dead == [.rootChanged(0)])
-        let full = try exchange(keys: 0..<10)
-        #expect(full.mapRoot == full.own.position.contribution(of: selfID))
+        let full = try mapExchange(keys: 0..<10)
+        #expect(full.mapRoot == full.own.position.contribution(of: ownID))
     }
 }

@@ -73,3 +73,17 @@ func falseHitsMax(_ rate: Double, _ questions: Int) -> Double {
     let expected = rate * Double(questions)
     return 1.1 * expected + 3 * expected.squareRoot()
 }
+
+let ownID = PeerID(rawValue: 1_000)
+
+/// What node `ownID` says and hears of maps, with an own digest of fixed false-hit rate.
+func mapExchange(keys: Range<Int> = 0..<0) throws -> MapExchange {
+    MapExchange(
+        selfID: ownID,
+        own: try digest(keys: keys) { $0.fixedRate = FalseHitRate(oneIn: 640) }, hashKey: try hashKey())
+}
+
+extension [MapExchange.Effect] {
+    var directs: [[UInt8]] { compactMap { if case .direct(let bytes, _) = $0 { bytes } else { nil } } }
+    var notices: [MapNotice] { compactMap { if case .notice(let notice) = $0 { notice } else { nil } } }
+}

@@ -8,20 +8,11 @@ extension [MapExchange.Effect] {
         compactMap { if case .fetch(let id, let peer, let bytes) = $0 { (id, peer, bytes) } else { nil } }
     }
     fileprivate var wakes: [MonotonicInstant] { compactMap { if case .wake(let at) = $0 { at } else { nil } } }
-    fileprivate var directs: [[UInt8]] { compactMap { if case .direct(let bytes, _) = $0 { bytes } else { nil } } }
-    fileprivate var notices: [MapNotice] { compactMap { if case .notice(let notice) = $0 { notice } else { nil } } }
 }
 
 /// How what is missing is found and fetched: when, from whom, how often.
 struct RepairTests {
-    private let selfID = PeerID(rawValue: 1_000)
     private let one = PeerID(rawValue: 1)
-
-    private func exchange(keys: Range<Int> = 0..<0) throws -> MapExchange {
-        MapExchange(
-            selfID: selfID,
-            own: try digest(keys: keys) { $0.fixedRate = FalseHitRate(oneIn: 640) }, hashKey: try hashKey())
-    }
 
     private func join(_ exchange: inout MapExchange, _ ids: ClosedRange<UInt64>, boot: UInt64 = 1) {
         for id in ids {
@@ -38,7 +29,7 @@ struct RepairTests {
 
     /// An exchange that has the digest of `one`.
     private func settled(_ owner: inout CacheMapDigest) throws -> MapExchange {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         let fetch = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
         for bytes in try answer(&owner, fetch.bytes) {
@@ -49,7 +40,7 @@ struct RepairTests {
     }
 
     @Test func `eight digests are fetched at once, the next when one is done, each within half a period`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...10)
         let early = exchange.handle(.timer, at: start)
         #expect(early.fetches.count < 8)
@@ -67,7 +58,7 @@ struct RepairTests {
     }
 
     @Test func `a fetch that fails is tried again after one period, twice as long each time, up to sixteen`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         var now = start + .milliseconds(500)
         var fetch = exchange.handle(.timer, at: now).fetches
@@ -89,7 +80,7 @@ struct RepairTests {
     }
 
     @Test func `garbage ends a fetch, a refused answer too, and both count`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
         let garbage = exchange.handle(.fetched(first.id, [3, 1]), at: start + .seconds(1))
@@ -115,7 +106,7 @@ struct RepairTests {
 
     @Test func `a part that is not the last is no answer, and its whole counts once`() throws {
         var owner = try digest(keys: 0..<32_000) { $0.pageBytes = 60 }
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
         let parts = try answer(&owner, first.bytes)
@@ -242,7 +233,7 @@ struct RepairTests {
     }
 
     @Test func `who dies is not asked any more, and its stream is given up`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         let fetch = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
         let dead = exchange.handle(.member(one, isLive: false, bootID: 1, clusterSize: 1), at: start + .seconds(1))
@@ -253,11 +244,11 @@ struct RepairTests {
         let word = exchange.handle(.delivered(moved, from: one), at: start + .seconds(3))
         let summary = DigestMessage.summaries([
             MapSummary(owner: one, position: MapPosition(epoch: 3, sequence: 0, root: 0)),
-            MapSummary(owner: selfID, position: MapPosition(epoch: 30, sequence: 1, root: 5)),
+            MapSummary(owner: ownID, position: MapPosition(epoch: 30, sequence: 1, root: 5)),
         ]).encoded()
         let words = exchange.handle(.direct(summary, from: PeerID(rawValue: 7)), at: start + .seconds(3))
         #expect(word.isEmpty && words.isEmpty)
-        #expect(exchange.digests.position(of: one) == nil && exchange.digests.promise(of: selfID) == nil)
+        #expect(exchange.digests.position(of: one) == nil && exchange.digests.promise(of: ownID) == nil)
     }
 
     @Test func `a member's older word changes nothing, and a new boot makes its digest wait`() throws {
@@ -280,7 +271,7 @@ struct RepairTests {
     }
 
     @Test func `4,096 members are followed, and those that are known stay so`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         for id in 1...4_096 as ClosedRange<UInt64> {
             _ = exchange.handle(.member(PeerID(rawValue: id), isLive: false, bootID: 1, clusterSize: 2), at: start)
         }
@@ -294,7 +285,7 @@ struct RepairTests {
     }
 
     @Test func `what is due longest is fetched first`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...8)
         let opened = exchange.handle(.timer, at: start + .seconds(1)).fetches
         try #require(opened.count == 8)
@@ -333,7 +324,7 @@ struct RepairTests {
         var owner = try digest(keys: 0..<100)
         owner.add(entry(200))
         _ = owner.flush(at: start)
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         let now = start + .seconds(1)
         let fetch = try #require(exchange.handle(.timer, at: now).fetches.first)
@@ -349,7 +340,7 @@ struct RepairTests {
 
     @Test func `an answer that turns into garbage does not answer the next fetch`() throws {
         var owner = try digest(keys: 0..<100)
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
         for bytes in try answer(&owner, first.bytes) + [[3, 1]] {
@@ -363,10 +354,10 @@ struct RepairTests {
     }
 
     @Test func `an exchange that is replaced goes on counting, and numbers no stream twice`() throws {
-        var exchange = try exchange()
+        var exchange = try mapExchange()
         join(&exchange, 1...1)
         let first = try #require(exchange.handle(.timer, at: start + .seconds(1)).fetches.first)
-        var next = try self.exchange().continuing(exchange)
+        var next = try mapExchange().continuing(exchange)
         #expect(next.counters == exchange.counters && next.counters.fetches == 1)
         join(&next, 1...1)
         let second = try #require(next.handle(.timer, at: start + .seconds(1)).fetches.first)

@@ -9,47 +9,36 @@ import Testing
     private static let window = 2 << 20
     private static let cost = 32
 
-    /// A listener's end with streams of the peer open.
-    private static func opened(_ ids: UInt32...) throws -> StreamMultiplexer {
-        var streams = StreamMultiplexer(isDialer: false)
-        for id in ids { _ = try streams.receive(RecordText.open(id)) }
-        return streams
-    }
-
-    private static func message(_ count: Int, on id: UInt32 = 1) -> [UInt8] {
-        RecordText.of(.dataEnd, stream: id, data: [UInt8](repeating: 1, count: count))
-    }
-
     @Test func `a peer may send its window, each frame with its cost, and not a byte more`() throws {
         for last in [window: true, window + 1: false].map({ ($0.key, $0.value) }) {
-            var streams = try Self.opened(1)
-            _ = try streams.receive(Self.message((1 << 20) - Self.cost))
-            let rest = Self.message(last.0 - (1 << 20) - Self.cost)
+            var streams = try StreamMultiplexer.opened(1)
+            _ = try streams.receive(messageText((1 << 20) - Self.cost))
+            let rest = messageText(last.0 - (1 << 20) - Self.cost)
             if last.1 {
                 _ = try streams.receive(rest)
-                #expect(throws: LinkFault.self, "an empty one costs as well") { try streams.receive(Self.message(0)) }
+                #expect(throws: LinkFault.self, "an empty one costs as well") { try streams.receive(messageText(0)) }
             } else {
                 #expect(throws: LinkFault.self) { try streams.receive(rest) }
             }
         }
-        var streams = try Self.opened(1)
-        for _ in 0..<Self.window / Self.cost { _ = try streams.receive(Self.message(0)) }
-        #expect(throws: LinkFault.self) { try streams.receive(Self.message(0)) }
+        var streams = try StreamMultiplexer.opened(1)
+        for _ in 0..<Self.window / Self.cost { _ = try streams.receive(messageText(0)) }
+        #expect(throws: LinkFault.self) { try streams.receive(messageText(0)) }
     }
 
     private let window = Self.window
 
     @Test func `credit comes back when a quarter of the window is read, once, and is a window again`() throws {
         for (bytes, credits) in [(window / 4 - Self.cost, 1), (window / 4 - Self.cost - 1, 0)] {
-            var streams = try Self.opened(1)
-            _ = try streams.receive(Self.message(bytes))
+            var streams = try StreamMultiplexer.opened(1)
+            _ = try streams.receive(messageText(bytes))
             _ = streams.take(1)
             let frames = try streams.dueFrames()
             #expect(frames.count == credits && frames.allSatisfy { $0.type == .credit && $0.bytes == 4 })
         }
-        var streams = try Self.opened(1)
+        var streams = try StreamMultiplexer.opened(1)
         for round in 0..<12 {
-            _ = try streams.receive(Self.message((1 << 20) - Self.cost))
+            _ = try streams.receive(messageText((1 << 20) - Self.cost))
             let taken = streams.take(1)
             #expect(taken != .nothingYet, "\(round)")
             let text = streams.fill()
@@ -57,15 +46,15 @@ import Testing
             #expect(streams.fill().isEmpty)
         }
         // What was given back is the window, not more.
-        _ = try streams.receive(Self.message((1 << 20) - Self.cost))
-        _ = try streams.receive(Self.message((1 << 20) - Self.cost))
-        #expect(throws: LinkFault.self) { try streams.receive(Self.message(0)) }
+        _ = try streams.receive(messageText((1 << 20) - Self.cost))
+        _ = try streams.receive(messageText((1 << 20) - Self.cost))
+        #expect(throws: LinkFault.self) { try streams.receive(messageText(0)) }
     }
 
     @Test func `no credit for a stream that its peer has ended`() throws {
-        var streams = try Self.opened(1)
-        _ = try streams.receive(Self.message(1 << 19))
-        _ = try streams.receive(Self.message(1 << 19))
+        var streams = try StreamMultiplexer.opened(1)
+        _ = try streams.receive(messageText(1 << 19))
+        _ = try streams.receive(messageText(1 << 19))
         _ = try streams.receive(RecordText.of(.finish, stream: 1))
         let taken = [streams.take(1), streams.take(1), streams.take(1)]
         #expect(taken.last == .end)
@@ -163,9 +152,9 @@ import Testing
     @Test func `what is received is counted by priority, and what is sent without what waits`() throws {
         var streams = StreamMultiplexer(isDialer: false)
         _ = try streams.receive(RecordText.open(1, priority: 1))
-        _ = try streams.receive(Self.message(10))
+        _ = try streams.receive(messageText(10))
         _ = try streams.receive(RecordText.open(3))
-        _ = try streams.receive(Self.message(7, on: 3))
+        _ = try streams.receive(messageText(7, on: 3))
         #expect(streams.receivedBytes == [.pull: 10, .control: 7])
         var sender = StreamMultiplexer(isDialer: true)
         let id = try sender.open(service: "x", priority: .prefetch)

@@ -113,3 +113,17 @@ func exchange(_ dialer: inout LinkMachine, _ listener: inout LinkMachine) throws
         _ = try dialer.receive(back)
     }
 }
+
+extension StreamMultiplexer {
+    /// A listener's end with streams of the peer open.
+    static func opened(_ ids: UInt32...) throws -> StreamMultiplexer {
+        var streams = StreamMultiplexer(isDialer: false)
+        for id in ids { _ = try streams.receive(RecordText.open(id)) }
+        return streams
+    }
+}
+
+/// The text of a record with one whole message of so many bytes.
+func messageText(_ count: Int, on id: UInt32 = 1) -> [UInt8] {
+    RecordText.of(.dataEnd, stream: id, data: [UInt8](repeating: 1, count: count))
+}

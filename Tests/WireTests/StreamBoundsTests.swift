@@ -7,17 +7,6 @@ import Testing
 @Suite struct `The life of streams` {
     private static let cost = 32
 
-    /// A listener's end with streams of the peer open.
-    private static func opened(_ ids: UInt32...) throws -> StreamMultiplexer {
-        var streams = StreamMultiplexer(isDialer: false)
-        for id in ids { _ = try streams.receive(RecordText.open(id)) }
-        return streams
-    }
-
-    private static func message(_ count: Int, on id: UInt32 = 1) -> [UInt8] {
-        RecordText.of(.dataEnd, stream: id, data: [UInt8](repeating: 1, count: count))
-    }
-
     @Test func `the least urgent has one turn after each sixteen, again and again`() {
         var turns = TurnQueues()
         var order: [UInt32] = []
@@ -90,7 +79,7 @@ import Testing
     }
 
     @Test func `frames of streams that nobody opened end the link, those of streams that are gone do not`() throws {
-        var streams = try Self.opened(1, 3)
+        var streams = try StreamMultiplexer.opened(1, 3)
         let own = try streams.open(service: "x")
         #expect(own == 2)
         for id in [1, 3, 2] as [UInt32] { streams.reset(id) }
@@ -115,13 +104,13 @@ import Testing
 
     @Test func `nothing comes after a stream's end, which comes after whole messages`() throws {
         let finish = RecordText.of(.finish, stream: 1)
-        var streams = try Self.opened(1)
+        var streams = try StreamMultiplexer.opened(1)
         _ = try streams.receive(finish)
-        for record in [finish, Self.message(1)] {
+        for record in [finish, messageText(1)] {
             var copy = streams
             #expect(throws: LinkFault.self) { try copy.receive(record) }
         }
-        var inside = try Self.opened(1)
+        var inside = try StreamMultiplexer.opened(1)
         _ = try inside.receive(RecordText.of(.data, stream: 1, data: [0, 0, 0, 9, 1]))
         #expect(throws: LinkFault.self) { try inside.receive(finish) }
         let isSent = streams.send([1], on: 1)
@@ -138,23 +127,23 @@ import Testing
         throws
     {
         for isPeerFinished in [true, false] {
-            var streams = try Self.opened(1)
-            _ = try streams.receive(Self.message(100))
+            var streams = try StreamMultiplexer.opened(1)
+            _ = try streams.receive(messageText(100))
             _ = streams.send([1, 2, 3], on: 1)
             streams.finish(1)
             streams.abandon(1)
             #expect(streams.held == 0)
-            let late = try streams.receive(Self.message(100))
+            let late = try streams.receive(messageText(100))
             #expect(late.isEmpty && streams.held == 0)
             if isPeerFinished { _ = try streams.receive(RecordText.of(.finish, stream: 1)) }
             let types = try streams.dueFrames().map(\.type)
             #expect(types == [.dataEnd, .finish] + (isPeerFinished ? [] : [.reset]))
             #expect(streams.streamCount == 0)
         }
-        var unfinished = try Self.opened(1)
+        var unfinished = try StreamMultiplexer.opened(1)
         unfinished.abandon(1)
         #expect(try unfinished.dueFrames().map(\.type) == [.reset])
-        var done = try Self.opened(1)
+        var done = try StreamMultiplexer.opened(1)
         done.finish(1)
         _ = try done.dueFrames()
         done.abandon(1)
@@ -165,9 +154,9 @@ import Testing
     @Test func `after a reset what was whole before the peer's end is read, else nothing`() throws {
         let reset = RecordText.of(.reset, stream: 1)
         for isPeerFinished in [true, false] {
-            var streams = try Self.opened(1)
+            var streams = try StreamMultiplexer.opened(1)
             _ = streams.send([UInt8](repeating: 1, count: 300 << 10), on: 1)
-            _ = try streams.receive(Self.message(100))
+            _ = try streams.receive(messageText(100))
             if isPeerFinished { _ = try streams.receive(RecordText.of(.finish, stream: 1)) }
             let events = try streams.receive(reset)
             #expect(events == [.readable(stream: 1), .writable(stream: 1)])
@@ -178,7 +167,7 @@ import Testing
             #expect(streams.held == 0)
             let again = try streams.receive(reset)
             #expect(again.isEmpty)
-            let late = isPeerFinished ? [] : try streams.receive(Self.message(9))
+            let late = isPeerFinished ? [] : try streams.receive(messageText(9))
             #expect(late.isEmpty && streams.held == 0)
             streams.reset(1)
             #expect(try streams.dueFrames().isEmpty, "who was reset is not told")
@@ -186,11 +175,11 @@ import Testing
     }
 
     @Test func `a message has 1 MiB at most, announced or whole`() throws {
-        var whole = try Self.opened(1)
-        _ = try whole.receive(Self.message(1 << 20))
-        #expect(throws: LinkFault.self) { try whole.receive(Self.message((1 << 20) + 1)) }
+        var whole = try StreamMultiplexer.opened(1)
+        _ = try whole.receive(messageText(1 << 20))
+        #expect(throws: LinkFault.self) { try whole.receive(messageText((1 << 20) + 1)) }
         for (rest, isFine) in [((1 << 20) - 1, true), (1 << 20, false)] {
-            var streams = try Self.opened(1)
+            var streams = try StreamMultiplexer.opened(1)
             let record = RecordText.of(
                 .data, stream: 1, data: (0..<4).map { UInt8(rest >> ((3 - $0) * 8) & 255) } + [1])
             if isFine {
@@ -215,7 +204,7 @@ import Testing
                 try announce(127, 1 << 20)
                 #expect(streams.held == 64 << 20)
                 _ = try streams.receive(RecordText.open(129))
-                #expect(throws: LinkFault.self) { try streams.receive(Self.message(0, on: 129)) }
+                #expect(throws: LinkFault.self) { try streams.receive(messageText(0, on: 129)) }
             } else {
                 #expect(throws: LinkFault.self) { try announce(127, (1 << 20) + last) }
             }
@@ -223,7 +212,7 @@ import Testing
     }
 
     @Test func `each ping has one pong, the newest if they come faster`() throws {
-        var streams = try Self.opened()
+        var streams = try StreamMultiplexer.opened()
         for payload in [1, 2] as [UInt8] {
             let events = try streams.receive(
                 RecordText.of(.ping, stream: 0, data: [0, 0, 0, 0, 0, 0, 0, payload]))
