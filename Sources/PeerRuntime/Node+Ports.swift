@@ -24,7 +24,8 @@ extension Node: BuildBackend {
             throw BuildError("granting entitlement \(name) is not allowed by build daemon configuration")
         }
         let build = Build(request, node: parts) { [weak self] build in self?.ended(build) }
-        let isNew = builds.withLock { builds in
+        let isNew = try builds.withLock { builds in
+            if let reason = builds.stopReason { throw BuildError(reason) }
             guard builds.running[request.reference] == nil else { return false }
             builds.running[request.reference] = build
             return true

@@ -57,6 +57,8 @@ package final class Node: Sendable {
 
     struct Builds {
         var running: [String: Build] = [:]
+        /// Why no build may begin any more; nil while they may.
+        var stopReason: String?
         var reports: [BuildReport] = []
     }
 
@@ -271,8 +273,12 @@ package final class Node: Sendable {
     ///
     /// With `leaving` the cluster is told good-bye first.
     package func stop(leaving isLeaving: Bool) async {
-        let running = builds.withLock { Array($0.running.values) }
-        for build in running { await build.abandon(reason: "the node stops") }
+        let reason = "the node \(settings.name) stops and ends its builds; submit the build again, to another node"
+        let running = builds.withLock { builds in
+            builds.stopReason = reason
+            return Array(builds.running.values)
+        }
+        for build in running { await build.stop(reason: reason) }
         if isLeaving { await cluster.leave() }
         await discovery?.stop()
         await jobs.stop()

@@ -17,6 +17,7 @@ typealias PosixClient = GRPCClient<HTTP2ClientTransport.Posix>
 struct Harness: Sendable {
     let client: PosixClient
     let backend: RecordingBackend
+    let server: APIServer
     let directory: String
 
     var control: Control.Client<HTTP2ClientTransport.Posix> { .init(wrapping: client) }
@@ -41,7 +42,7 @@ struct Harness: Sendable {
             let transport = try HTTP2ClientTransport.Posix(
                 target: .unixDomainSocket(path: path), transportSecurity: .plaintext)
             try await withGRPCClient(transport: transport) { client in
-                try await body(Harness(client: client, backend: backend, directory: directory))
+                try await body(Harness(client: client, backend: backend, server: server, directory: directory))
             }
             server.stop(grace: .seconds(2))
             try await group.waitForAll()
@@ -112,7 +113,7 @@ struct Harness: Sendable {
     }
 }
 
-/// Waits until a condition holds, for at most ten seconds.
+/// Waits until a condition holds, for at most thirty seconds.
 func eventually(_ condition: @Sendable () async -> Bool) async -> Bool {
     let deadline = ContinuousClock.now + .seconds(30)
     while ContinuousClock.now < deadline {

@@ -145,6 +145,10 @@ final class RecordingBuild: BuildHandle {
         return try await behaviour.finish(self, result)
     }
 
+    func untilStopped<Value: Sendable>(
+        _ body: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value { try await body() }
+
     func abandon(reason: String) async {
         note("abandon \(reason)")
         endEvents()

@@ -1,3 +1,4 @@
+internal import PeerRuntime
 internal import Synchronization
 
 /// Named things that come and go, and that may be asked for before they have come.

@@ -17,7 +17,7 @@ extension ControlService {
             reference: request.ref, inputs: request.frontendInputs, hasExporters: !Self.exporters(request).isEmpty)
         try builds.register(build)
         do {
-            let response = try await cancelledByClient(context, onCancel: { await Self.abandon(build) }) {
+            let response = try await cancelledByClient(context, shutdown, onCancel: { await Self.abandon(build) }) {
                 try await solve(request, as: build)
             }
             finish(build, with: CancellationError())
@@ -63,7 +63,7 @@ extension ControlService {
         if request.hasDefinition, !request.definition.def.isEmpty {
             return BuildResult(references: .single(try await handle.load(request.definition)))
         }
-        return try await build.givenBack
+        return try await handle.untilStopped { try await build.givenBack }
     }
 
     private func finish(_ build: ActiveBuild, with error: any Error) {

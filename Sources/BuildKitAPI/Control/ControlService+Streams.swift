@@ -14,7 +14,7 @@ extension ControlService {
         let reference = request.message.ref
         let metadata: Metadata = ["buildkit-current-timestamp": .string(Date().ISO8601Format())]
         return StreamingServerResponse(metadata: metadata) { writer in
-            try await cancelledByClient(context) {
+            try await cancelledByClient(context, shutdown) {
                 let build = try await builds.build(reference, within: BuildRegistry.statusPatience)
                 // A build that ended before it began had nothing to show.
                 guard let handle = try? await build.handle else { return }
@@ -43,7 +43,7 @@ extension ControlService {
         }
         return StreamingServerResponse { writer in
             defer { sessions.remove(session) }
-            try await cancelledByClient(context) { await session.run(from: request.messages, to: writer) }
+            try await cancelledByClient(context, shutdown) { await session.run(from: request.messages, to: writer) }
             return [:]
         }
     }

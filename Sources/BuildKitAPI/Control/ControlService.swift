@@ -10,6 +10,7 @@ struct ControlService: Moby_Buildkit_V1_Control.ServiceProtocol {
     let backend: any BuildBackend
     let builds: BuildRegistry
     let sessions: SessionRegistry
+    let shutdown: ServerShutdown
     let logger: Logger
 
     func listWorkers(

@@ -11,6 +11,7 @@ struct GatewayService: Moby_Buildkit_V1_Frontend_LLBBridge.ServiceProtocol {
 
     let backend: any BuildBackend
     let builds: BuildRegistry
+    let shutdown: ServerShutdown
 
     func ping(
         request: ServerRequest<Moby_Buildkit_V1_Frontend_PingRequest>, context: ServerContext
@@ -97,7 +98,7 @@ struct GatewayService: Moby_Buildkit_V1_Frontend_LLBBridge.ServiceProtocol {
     ) async throws -> ServerResponse<Response> {
         let build = try await build(of: request, context)
         let message = try await BuildFailure.translated {
-            try await cancelledByClient(context) { try await body(build, try await build.handle) }
+            try await cancelledByClient(context, shutdown) { try await body(build, try await build.handle) }
         }
         return ServerResponse(message: message)
     }
@@ -110,7 +111,7 @@ struct GatewayService: Moby_Buildkit_V1_Frontend_LLBBridge.ServiceProtocol {
         guard let reference = names.first(where: { !$0.isEmpty }) else {
             throw RPCError(code: .invalidArgument, message: "the header buildkit-controlapi-buildid is missing")
         }
-        return try await cancelledByClient(context) {
+        return try await cancelledByClient(context, shutdown) {
             try await builds.build(reference, within: BuildRegistry.gatewayPatience)
         }
     }

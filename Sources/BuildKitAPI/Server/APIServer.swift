@@ -15,7 +15,7 @@ package final class APIServer: Sendable {
 
     private let sockets: [ListeningSocket]
     private let servers: [GRPCServer<HTTP2ServerTransport.Posix>]
-    private let stopping = Promise<Duration>()
+    private let shutdown: ServerShutdown
     private let builds: BuildRegistry
 
     /// Binds and listens on every address; clients may connect from now on and are answered once `run` is called.
@@ -37,13 +37,16 @@ package final class APIServer: Sendable {
         }
         let builds = BuildRegistry()
         let sessions = SessionRegistry()
+        let shutdown = ServerShutdown()
         let services: [any RegistrableRPCService] = [
-            ControlService(backend: backend, builds: builds, sessions: sessions, logger: logger),
-            GatewayService(backend: backend, builds: builds),
+            ControlService(
+                backend: backend, builds: builds, sessions: sessions, shutdown: shutdown, logger: logger),
+            GatewayService(backend: backend, builds: builds, shutdown: shutdown),
             HealthService(),
             ClusterService(cluster: cluster),
         ]
         self.builds = builds
+        self.shutdown = shutdown
         self.servers = sockets.map { socket in
             let security: HTTP2ServerTransport.Posix.TransportSecurity
             if case .tcp = socket.address { security = secured ?? .plaintext } else { security = .plaintext }
@@ -74,7 +77,7 @@ package final class APIServer: Sendable {
                 return .registry
             }
             group.addTask {
-                guard let grace = try? await self.stopping.value else { return .grace }
+                guard let grace = try? await self.shutdown.grace else { return .grace }
                 for server in self.servers { server.beginGracefulShutdown() }
                 try? await Task.sleep(for: grace)
                 return .grace
@@ -100,7 +103,7 @@ package final class APIServer: Sendable {
     }
 
     /// Takes no new connections and ends `run` when the calls under way are done, after `grace` at the latest.
-    package func stop(grace: Duration) { stopping.fulfil(grace) }
+    package func stop(grace: Duration) { shutdown.begin(grace: grace) }
 
     private static var configuration: HTTP2ServerTransport.Posix.Config {
         .defaults { config in

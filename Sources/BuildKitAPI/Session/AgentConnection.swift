@@ -3,6 +3,7 @@ internal import BuildSession
 internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCProtobuf
+internal import PeerRuntime
 internal import SwiftProtobuf
 
 /// One connection to a client's SSH agent: a byte stream over a call that the session runs.

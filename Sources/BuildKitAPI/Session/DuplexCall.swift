@@ -1,5 +1,6 @@
 internal import GRPCCore
 internal import GRPCProtobuf
+internal import PeerRuntime
 internal import SwiftProtobuf
 internal import Synchronization
 

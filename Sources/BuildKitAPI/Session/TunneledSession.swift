@@ -1,6 +1,7 @@
 internal import BuildSession
 internal import GRPCCore
 internal import GRPCProtobuf
+internal import PeerRuntime
 internal import SwiftProtobuf
 
 /// A client's session: what it offers is called through the tunnel that it opened with `Control.Session`.

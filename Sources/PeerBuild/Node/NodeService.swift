@@ -54,29 +54,31 @@ final class RunningNode: Sendable {
         }
     }
 
-    /// Returns at SIGTERM or SIGINT, or when the node has left the cluster.
+    /// Returns at SIGTERM or SIGINT, or when the node has left the cluster; ends neither the node nor its client API.
     func untilToldToStop(logger: Logger) async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await Signals.first(of: [SIGTERM, SIGINT]) }
-            group.addTask { [work] in
-                _ = await work.result
-            }
-            group.addTask { [serving] in
-                if case .failure(let error) = await serving.result { logger.error("the client API ended: \(error)") }
-            }
-            await group.next()
-            group.cancelAll()
-            // The other children wait for tasks that end with `stop`.
-            serving.cancel()
-            work.cancel()
+        let (words, told) = AsyncStream.makeStream(of: Void.self)
+        // No task group: it would wait for children that end with `stop` only, or cancel the calls under way with them.
+        let signals = Task {
+            await Signals.first(of: [SIGTERM, SIGINT])
+            told.yield()
         }
+        Task { [work] in
+            _ = await work.result
+            told.yield()
+        }
+        Task { [serving] in
+            if case .failure(let error) = await serving.result { logger.error("the client API ended: \(error)") }
+            told.yield()
+        }
+        for await _ in words { break }
+        signals.cancel()
     }
 
+    /// Leaves the cluster and ends the node; calls under way get their answers if they have them within the grace.
     func stop(grace: Duration) async {
         server.stop(grace: grace)
         await node.stop(leaving: true)
         work.cancel()
-        serving.cancel()
         _ = await work.result
         _ = await serving.result
     }

@@ -18,6 +18,8 @@ final class Build: BuildHandle {
     private let count = Mutex(0)
     private let onEnd: @Sendable (Build) async -> Void
     private let isOver = Mutex(false)
+    /// Why this node ended the build, for its client; pending unless it did.
+    private let stopReason = Promise<String>()
 
     init(_ request: BuildRequest, node: NodeParts, onEnd: @escaping @Sendable (Build) async -> Void) {
         self.request = request
@@ -51,7 +53,9 @@ final class Build: BuildHandle {
         return reference
     }
 
-    func evaluate(_ reference: BuildReference) async throws { _ = try await tree(of: reference) }
+    func evaluate(_ reference: BuildReference) async throws {
+        _ = try await untilStopped { try await self.tree(of: reference) }
+    }
 
     /// The tree of a reference, wherever its layers are; scratch for the empty one.
     func tree(of reference: BuildReference) async throws -> Assignment.Input {
@@ -63,6 +67,24 @@ final class Build: BuildHandle {
             return try await node.solver.result(of: target, in: graph, for: request.reference)
         } catch let error as SolveFailure {
             throw buildError(error)
+        }
+    }
+
+    func untilStopped<Value: Sendable>(
+        _ body: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        do {
+            return try await withThrowingTaskGroup(of: Value.self) { group in
+                group.addTask(operation: body)
+                group.addTask { throw BuildError(try await self.stopReason.value) }
+                defer { group.cancelAll() }
+                guard let value = try await group.next() else { throw CancellationError() }
+                return value
+            }
+        } catch {
+            // The part itself may have failed first, of what it stood on.
+            guard let reason = try? stopReason.outcome?.get() else { throw error }
+            throw BuildError(reason)
         }
     }
 
@@ -132,14 +154,18 @@ final class Build: BuildHandle {
     func runFrontend(
         _ name: String, attributes: [String: String], inputs: [String: Pb_Definition]
     ) async throws -> BuildResult {
-        try await FrontendRun(build: self, node: node).run(name, attributes: attributes, inputs: inputs)
+        try await untilStopped { [node] in
+            try await FrontendRun(build: self, node: node).run(name, attributes: attributes, inputs: inputs)
+        }
     }
 
     // MARK: The end
 
     func finish(_ result: BuildResult) async throws -> [String: String] {
         do {
-            let response = try await Export(build: self, node: node).run(result)
+            let response = try await untilStopped { [node] in
+                try await Export(build: self, node: node).run(result)
+            }
             await end()
             return response
         } catch {
@@ -201,6 +227,12 @@ final class Build: BuildHandle {
     }
 
     func abandon(reason: String) async { await end() }
+
+    /// Ends the build for a reason of this node's; its client hears it.
+    func stop(reason: String) async {
+        stopReason.fulfil(reason)
+        await end()
+    }
 
     private func end() async {
         let isFirst = isOver.withLock { over in

@@ -39,6 +39,8 @@ package protocol BuildHandle: AnyObject, Sendable {
         -> ResolvedSource
     /// Evaluates the result, runs the exporters and returns the exporter response. Ends `events`.
     func finish(_ result: BuildResult) async throws -> [String: String]
+    /// Runs a part of the build, or waits for its client; when the node stops builds it ends with the reason.
+    func untilStopped<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value
     /// Ends the build with an error of the client or of the build; running steps are cancelled. Ends `events`.
     func abandon(reason: String) async
     /// Everything that happens, from the beginning; may be asked for by several clients, also after the end.

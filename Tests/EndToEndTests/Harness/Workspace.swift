@@ -104,14 +104,7 @@ final class Workspace: @unchecked Sendable {  // Used by one test, which runs it
         }
         found += try stepProcesses().map { "process \($0)" }
         for root in roots {
-            // A node names the control groups of its steps after its root directory.
-            let group = "peerbuild-" + Digest.of(Array(root.utf8)).hex.prefix(12)
-            let places =
-                ["/sys/fs/cgroup"]
-                + (try FileManager.default.contentsOfDirectory(atPath: "/sys/fs/cgroup")).map {
-                    "/sys/fs/cgroup/\($0)"
-                }
-            found += places.map { "\($0)/\(group)" }.filter(FileManager.default.fileExists(atPath:))
+            found += Self.controlGroups(ofRoot: root)
             for directory in [
                 "run", "work", "exports", "snapshots/work", "snapshots/staging", "snapshots/trash", "content/ingest",
             ] {
@@ -120,6 +113,31 @@ final class Workspace: @unchecked Sendable {  // Used by one test, which runs it
             }
         }
         return found
+    }
+
+    /// A node names the control groups of its steps after its root directory.
+    private static func controlGroups(ofRoot root: String) -> [String] {
+        let group = "peerbuild-" + Digest.of(Array(root.utf8)).hex.prefix(12)
+        let hierarchies = (try? FileManager.default.contentsOfDirectory(atPath: "/sys/fs/cgroup")) ?? []
+        let places = ["/sys/fs/cgroup"] + hierarchies.map { "/sys/fs/cgroup/\($0)" }
+        return places.map { "\($0)/\(group)" }.filter(FileManager.default.fileExists(atPath:))
+    }
+
+    /// Kills and removes what killed nodes left in their control groups.
+    private func clearControlGroups() async {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        for group in names.flatMap({ Self.controlGroups(ofRoot: path + "/" + $0) }) {
+            let steps = ((try? FileManager.default.contentsOfDirectory(atPath: group)) ?? []).map { group + "/" + $0 }
+            for directory in steps + [group] {
+                // Processes take a moment to leave their group.
+                let _: Void? = try? await eventually("the end of \(directory)", within: 5) {
+                    guard FileManager.default.fileExists(atPath: directory + "/cgroup.procs") else { return true }
+                    let processes = (try? text(of: directory + "/cgroup.procs")) ?? ""
+                    for pid in processes.split(separator: "\n").compactMap({ Int32($0) }) { kill(pid, SIGKILL) }
+                    return rmdir(directory) == 0
+                }
+            }
+        }
     }
 
     /// Processes of steps: other process and mount namespaces than ours, and a mount of this workspace.
@@ -144,6 +162,7 @@ final class Workspace: @unchecked Sendable {  // Used by one test, which runs it
             _ = try? await command.end(within: 8)
         }
         for pid in (try? stepProcesses()) ?? [] { kill(pid, SIGKILL) }
+        await clearControlGroups()
         for name in namespaces.reversed() { _ = try? await run(["ip", "netns", "del", name]) }
         let table = (try? text(of: "/proc/self/mountinfo")) ?? ""
         let points = table.split(separator: "\n").compactMap {

@@ -1,7 +1,7 @@
 internal import Synchronization
 
 /// A value that is set once and that any number of tasks wait for.
-final class Promise<Value: Sendable>: Sendable {
+package final class Promise<Value: Sendable>: Sendable {
     private enum State {
         case pending(nextID: UInt64, waiters: [UInt64: CheckedContinuation<Value, any Error>])
         case settled(Result<Value, any Error>)
@@ -9,16 +9,18 @@ final class Promise<Value: Sendable>: Sendable {
 
     private let state = Mutex(State.pending(nextID: 0, waiters: [:]))
 
+    package init() {}
+
     /// Sets the value; false when it was settled before, which then stands.
     @discardableResult
-    func fulfil(_ value: Value) -> Bool { settle(.success(value)) }
+    package func fulfil(_ value: Value) -> Bool { settle(.success(value)) }
 
     /// Makes every wait fail; false when it was settled before.
     @discardableResult
-    func fail(_ error: any Error) -> Bool { settle(.failure(error)) }
+    package func fail(_ error: any Error) -> Bool { settle(.failure(error)) }
 
     /// What it was settled with; nil while it is pending.
-    var outcome: Result<Value, any Error>? {
+    package var outcome: Result<Value, any Error>? {
         state.withLock { state in
             guard case .settled(let result) = state else { return nil }
             return result
@@ -28,7 +30,7 @@ final class Promise<Value: Sendable>: Sendable {
     /// Waits for the value.
     ///
     /// Throws what the promise failed with, or `CancellationError`.
-    var value: Value {
+    package var value: Value {
         get async throws {
             let id = state.withLock { state -> UInt64 in
                 guard case .pending(let id, let waiters) = state else { return 0 }
