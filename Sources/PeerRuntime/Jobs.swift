@@ -37,7 +37,8 @@ final class Jobs: Sendable {
     }
 
     func cancel(_ name: String) {
-        state.withLock { $0.named[name]?.task.cancel() }
+        // Outside the lock: the task's cancel handlers run in this call, and may come back here.
+        state.withLock { $0.named[name]?.task }?.cancel()
     }
 
     /// Cancels everything and waits until it has ended.

@@ -304,7 +304,7 @@ package final class Node: Sendable {
         }
     }
 
-    func finishLeaving() { leaving.withLock { $0?.finish() } }
+    func finishLeaving() { leaving.withLock(\.self)?.finish() }
 
     private func listener() -> ClusterShell.Listener {
         ClusterShell.Listener(

@@ -114,6 +114,22 @@ extension PeerLinks {
         await right.stop()
     }
 
+    @Test func `who seals with another key is told once a peer and two seconds`() async throws {
+        let node = try await TestNode.start(keys: ClusterKeyRing(primary: ClusterKey.generate()))
+        let key = try ClusterKey.generate().fingerprint
+        for peer: UInt64 in [1, 1, 2] {
+            await node.links.heardOtherKey(
+                key, of: PeerID(rawValue: peer), at: PeerAddress(host: "127.0.0.1", port: UInt16(peer)))
+        }
+        var told: [UInt64] = []
+        for await notice in node.links.otherKeys {
+            told.append(notice.peer.rawValue)
+            if told.count == 2 { break }
+        }
+        #expect(told == [1, 2])
+        await node.stop()
+    }
+
     @Test func `a cause is logged once a minute, with how many went unsaid`() {
         var log = CauseLog<Int>()
         let start = ContinuousClock.now

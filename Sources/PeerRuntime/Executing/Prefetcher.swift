@@ -68,13 +68,12 @@ final class Prefetcher: Sendable {
         let (aside, current) = state.withLock { ($0.setAside(missing), $0.current?.reading) }
         guard let current, current.hasAny(of: missing) else { return aside }
         await withCheckedContinuation { continuation in
-            let isFree = state.withLock { state in
-                guard let current = state.current, current.reading.hasAny(of: missing) else { return true }
-                current.stop.finish()
+            let stop = state.withLock { state -> AsyncStream<Void>.Continuation? in
+                guard let current = state.current, current.reading.hasAny(of: missing) else { return nil }
                 state.giveWay.append(continuation)
-                return false
+                return current.stop
             }
-            if isFree { continuation.resume() }
+            if let stop { stop.finish() } else { continuation.resume() }
         }
         return [current] + aside
     }
