@@ -130,9 +130,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: own),
-        // Mutated messages into every decoder; 64 members on real sockets. Quick to build: cores and Wire only.
+        // Mutated messages and archives into every decoder. Quick to build: cores, Wire and Snapshots, no gRPC, no NIO.
         .executableTarget(
-            name: "Fuzz", dependencies: ["CacheMap", "ClusterModel", "Gossip", "OCI", "Sodium", "Transfer", "Wire"],
+            name: "Fuzz",
+            dependencies: [
+                "CacheMap", "ClusterKeys", "ClusterModel", "Gossip", "OCI", "Snapshots", "Sodium", "Transfer", "Wire",
+            ],
             swiftSettings: own),
         .executableTarget(
             name: "GossipBench",

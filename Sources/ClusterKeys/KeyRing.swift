@@ -151,10 +151,23 @@ package struct KeyRing<Key: RingKey>: Sendable {
 
     /// Takes over what another member's ring knows; says whether that changed anything.
     ///
-    /// A key that turns out to be removed opens for `graceSeconds` more.
+    /// A key that turns out to be removed opens for `graceSeconds` more. A ring that would leave no key at all changes
+    /// nothing.
     @discardableResult
     package mutating func merge(_ other: KeyRing, at now: UInt64, graceSeconds: UInt64) -> Bool {
-        guard isSecret, other.isSecret else { return false }
+        learn(other, at: now, graceSeconds: graceSeconds) == .changed
+    }
+
+    /// What another member's ring did to this one.
+    enum Lesson {
+        case changed, known
+        /// It names so many removed keys that none would be left here: nothing of it was taken.
+        case refused
+    }
+
+    /// `merge`, and why nothing changed.
+    mutating func learn(_ other: KeyRing, at now: UInt64, graceSeconds: UInt64) -> Lesson {
+        guard isSecret, other.isSecret else { return .known }
         let before = self
         // Who has changed keys more often belongs to the older cluster: its map key stays.
         let theirs = other.highestGeneration
@@ -173,7 +186,11 @@ package struct KeyRing<Key: RingKey>: Sendable {
         for entry in entries where isRemoved(entry.fingerprint) { note(entry.rank) }
         settle(until)
         expire(at: now)
-        return self != before
+        guard !entries.isEmpty else {
+            self = before
+            return .refused
+        }
+        return self == before ? .known : .changed
     }
 
     private mutating func take(_ entry: Entry, until: UInt64, now: UInt64) {

@@ -133,6 +133,8 @@ package struct KeyRotation<Key: RingKey>: Sendable {
     /// Rings exchanged with peers, and those that failed, since the start.
     package private(set) var exchangesDone: UInt64 = 0
     package private(set) var exchangesFailed: UInt64 = 0
+    /// Rings of peers since the start of which nothing was taken, because they would have left no key here.
+    package private(set) var ringsRefused: UInt64 = 0
 
     /// `ring` is what the node uses now, and what its root keeps.
     package init(ring: KeyRing<Key>, settings: Settings) {
@@ -187,8 +189,10 @@ package struct KeyRotation<Key: RingKey>: Sendable {
 
     private mutating func learn(_ theirs: KeyRing<Key>, from peer: PeerID?, _ moment: Moment) {
         var merged = ring
-        if merged.merge(theirs, at: moment.unixSeconds, graceSeconds: settings.graceSeconds) {
-            adopt(merged, .learned(from: peer))
+        switch merged.learn(theirs, at: moment.unixSeconds, graceSeconds: settings.graceSeconds) {
+        case .changed: adopt(merged, .learned(from: peer))
+        case .known: break
+        case .refused: ringsRefused += 1
         }
     }
 

@@ -6,7 +6,8 @@ internal import Synchronization
 package final class BlobReader: ByteSource, Sendable {
     package let digest: Digest
     package let size: Int64
-    private let descriptor: Int32
+    let path: String
+    let descriptor: Int32
     private let position = Mutex<Int64>(0)
 
     init(path: String, digest: Digest) throws(ContentStoreError) {
@@ -18,6 +19,7 @@ package final class BlobReader: ByteSource, Sendable {
             close(opened)
             throw error
         }
+        self.path = path
         descriptor = opened
         size = Int64(status.st_size)
         self.digest = digest

@@ -22,6 +22,12 @@ package final class ContentStore: Sendable {
         for name in try Self.names(in: root + "/ingest") { unlink(root + "/ingest/" + name) }
     }
 
+    /// Opens the store below `root` to read it while another process may use it: nothing is removed or made.
+    package init(reading root: String) {
+        self.root = root
+        disk = .system
+    }
+
     package func path(of digest: Digest) -> String { root + "/blobs/sha256/" + digest.hex }
 
     package func contains(_ digest: Digest) -> Bool { access(path(of: digest), F_OK) == 0 }

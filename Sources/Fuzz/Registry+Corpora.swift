@@ -6,8 +6,10 @@ internal import Wire
 
 /// Valid messages of the cache map and of transfers.
 extension Registry {
+    static var digestHashKey: MapHashKey? { MapHashKey(bytes: [UInt8](repeating: 7, count: 16)) }
+
     static func digestMessages(_ keys: [CacheKey]) -> [[UInt8]] {
-        guard let hashKey = MapHashKey(bytes: [UInt8](repeating: 7, count: 16)) else { return [] }
+        guard let hashKey = digestHashKey else { return [] }
         let entries = keys.map { MapEntry(key: $0, cost: 3, lastUsed: 1_700_000_000) }
         var digest = CacheMapDigest(epoch: 3, hashKey: hashKey, clusterSize: 5, entries: entries.prefix(20))
         let now = MonotonicInstant.zero
@@ -25,6 +27,28 @@ extension Registry {
             .have(HaveRequest(number: 7, keys: keys)),
         ]
         return messages.map { $0.encoded() }
+    }
+
+    /// Pages in each encoding, and an empty one.
+    static func digestPages(_ keys: [CacheKey]) -> [[UInt8]] {
+        guard let hashKey = digestHashKey else { return [] }
+        let entries = keys.map { MapEntry(key: $0, cost: 3, lastUsed: 1_700_000_000) }
+        return DigestPage.Encoding.allCases.flatMap { encoding -> [[UInt8]] in
+            var settings = CacheMapDigest.Settings()
+            settings.encoding = encoding
+            return [entries, [MapEntry]()].flatMap { held -> [[UInt8]] in
+                var digest = CacheMapDigest(
+                    epoch: 3, hashKey: hashKey, clusterSize: 5, entries: held, settings: settings)
+                return digest.pages().map { $0.encoded() }
+            }
+        }
+    }
+
+    static func mapDeltas(_ keys: [CacheKey]) -> [[UInt8]] {
+        digestMessages(keys).compactMap { bytes -> [UInt8]? in
+            guard case .delta? = try? DigestMessage(decoding: bytes) else { return nil }
+            return Array(bytes.dropFirst(DigestMessage.tagBytes))
+        }
     }
 
     /// What a node of a link sends: a question and an announcement.
@@ -50,6 +74,15 @@ extension Registry {
 
     static var manifests: [[UInt8]] {
         let digest = Digest.of([1, 2, 3])
+        let blockBytes = Int64(ChunkedContent.blockBytes)
+        let chunks: [ChunkedContent.Piece] = [
+            .init(digest: digest, length: 20_000), .init(digest: Digest.of([4]), length: blockBytes - 20_000),
+            .init(digest: nil, length: blockBytes), .init(digest: Digest.of([5]), length: 7),
+        ]
+        let attributes = [
+            ExtendedAttribute(name: Array("security.capability".utf8), value: [1, 0, 0, 2]),
+            ExtendedAttribute(name: Array("user.empty".utf8), value: []),
+        ]
         let trees: [[LayerEntry]] = [
             [],
             [
@@ -61,6 +94,20 @@ extension Registry {
                 LayerEntry(path: Array("fifo".utf8), mode: 0o600, kind: .fifo),
                 .whiteout(Array("gone".utf8)),
             ],
+            [
+                LayerEntry(
+                    path: Array("chunks".utf8), mode: 0o4755, uid: 70_000, gid: .max,
+                    modified: FileTime(seconds: -5, nanoseconds: 999_999_999), attributes: attributes,
+                    kind: .file(size: 2 * blockBytes + 7, content: ChunkedContent(pieces: chunks))),
+                LayerEntry(
+                    path: Array("hole".utf8), mode: 0o600,
+                    kind: .file(
+                        size: 1 << 40, content: ChunkedContent(pieces: [.init(digest: nil, length: 1 << 40)]))),
+                LayerEntry(
+                    path: Array("one".utf8), mode: 0o600,
+                    kind: .file(
+                        size: 70_000, content: ChunkedContent(pieces: [.init(digest: digest, length: 70_000)]))),
+            ],
         ]
         return trees.compactMap { try? LayerManifest(entries: $0).encoded() }
     }
@@ -71,7 +118,7 @@ extension Registry {
             .askManifest, .manifest(total: 70_000), .want(request: 3, [0..<4, 7..<9]),
             .pack(.init(request: 3, coding: .zstd, plainBytes: 90, encodedBytes: 40, bytes: [5, 6, 7])),
             .askOutline(request: 1, [2..<3]), .outline(request: 1, [.init(length: 600, key: 7)]),
-            .wantPieces(request: 1, [2..<3], pieces: [0..<1]), .failure("not here"),
+            .wantPieces(request: 1, [2..<3], pieces: [0..<1]), .failure("not here"), .waiting,
         ]
         return messages.map { $0.encoded() }
     }

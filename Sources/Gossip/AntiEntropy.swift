@@ -21,6 +21,8 @@ struct AntiEntropy: Sendable {
 
     /// An exchange without an answer has failed after this long, in periods.
     static let timeoutPeriods = 10.0
+    /// Repairs by stream at once that datagrams give cause for.
+    static let repairsMax = 8
     /// Least time between two repairs of this node, in periods.
     static let repairPeriods = 1.0
     /// A table that changed less than this many periods ago may differ because news is under way.
@@ -33,6 +35,14 @@ struct AntiEntropy: Sendable {
     var count: Int { outgoing.count }
     /// Whether a repair by stream is under way.
     var isRepairing: Bool { outgoing.contains { if case .repair = $0.purpose { true } else { false } } }
+
+    /// Whether one more may begin that a datagram of this peer gives cause for.
+    ///
+    /// One that hangs must not hold up those with other peers: after a heal each of them has other news.
+    func mayRepair(with peer: PeerID) -> Bool {
+        let repairs = outgoing.filter { if case .repair = $0.purpose { true } else { false } }
+        return repairs.count < Self.repairsMax && !repairs.contains { $0.purpose == .repair(peer) }
+    }
 
     mutating func begin(_ purpose: Purpose, at now: MonotonicInstant, period: Duration) -> Membership.ExchangeID {
         lastID += 1

@@ -3,7 +3,8 @@ internal import ClusterModel
 /// News on its way: what to put into the datagrams that leave, a bounded number of times each.
 ///
 /// Classes share the bytes by deficit round robin, membership 4 : load 2 : user 2, so that none starves another; within
-/// a class what was told least goes first. All but refutations and accusations pay from one token bucket per node.
+/// a class what was told least goes first. All but refutations and accusations pay from one token bucket per node, and
+/// so does what mends tables by datagrams.
 struct Dissemination: Sendable {
     /// Newer news under the same key takes the place of the older.
     enum Key: Hashable, Sendable {
@@ -43,6 +44,14 @@ struct Dissemination: Sendable {
 
     init(bytesPerSecond: Int, at now: MonotonicInstant) {
         tokens = TokenBucket(perSecond: bytesPerSecond, at: now)
+    }
+
+    /// Whether a datagram of so many bytes may leave now; pays for it.
+    mutating func admits(_ bytes: Int, at now: MonotonicInstant) -> Bool {
+        tokens.refill(at: now)
+        if tokens.take(bytes) { return true }
+        heldBack += 1
+        return false
     }
 
     /// Records by class: membership, load, user.

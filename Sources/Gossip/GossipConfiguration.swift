@@ -20,7 +20,7 @@ package struct GossipConfiguration: Sendable {
     package var suspicionPeriodsMax = 4.0
     /// How long dead and departed members are remembered; the dead are tried again all the while.
     package var tombstoneLifetime: Duration = .seconds(24 * 3_600)
-    /// Rate at which news may leave, in bytes per second; bursts are twice as long.
+    /// Rate at which news and repairs by datagram may leave, in bytes per second; bursts are twice as long.
     ///
     /// Probes, accusations and refutations are never held back.
     package var bytesPerSecond = 64_000

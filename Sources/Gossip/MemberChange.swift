@@ -54,6 +54,8 @@ package enum GossipNotice: Hashable, Sendable {
     case advertisedAddressDiffers(seenAt: PeerAddress)
     /// This node's datagrams do not get through; streams do.
     case datagramsBlocked
+    /// The table has as many members as it may, all of them up; newcomers are not seen.
+    case tableFull(members: Int)
     /// A datagram or state message that no member writes; dropped.
     case malformed(from: PeerAddress?, CodecError)
 }

@@ -21,7 +21,7 @@ struct MemberTable: Sendable {
         var holdingsTold: UInt32 = 0
     }
 
-    /// Most members that are kept; records of more are ignored.
+    /// Most members that are kept; for one more the oldest tombstone goes, and with none it is ignored.
     ///
     /// Bounds memory to about 16 MB.
     static let membersMax = 16_384
@@ -166,6 +166,15 @@ struct MemberTable: Sendable {
 
     /// Place of a member in `up`.
     func place(of id: PeerID) -> Int? { up.place(of: id) }
+
+    /// Whether one more has room; the oldest tombstone goes for it when the table is full.
+    mutating func makeRoom(at now: MonotonicInstant) -> Bool {
+        guard isFull else { return true }
+        let oldest = (dead + left).min { (self[$0]?.downSince ?? now) < (self[$1]?.downSince ?? now) }
+        guard let oldest else { return false }
+        forget(oldest, at: now)
+        return true
+    }
 
     /// Takes out the down that have been remembered long enough.
     mutating func forgetOld(before instant: MonotonicInstant, at now: MonotonicInstant) {

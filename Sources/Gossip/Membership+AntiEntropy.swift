@@ -20,7 +20,7 @@ extension Membership {
         if isFar || isStranger || table.isFull { return wholeRepair(with: origin, at: now) }
         counters.antiEntropy.byDatagrams += 1
         let count = Buckets.count(members: table.count, datagramBytesMax: configuration.datagramBytesMax)
-        send([.buckets(table.bucketHashes(count: count))], to: answerAddress(origin), as: .repair)
+        sendPacked([.buckets(table.bucketHashes(count: count))], to: answerAddress(origin), at: now)
     }
 
     private mutating func wholeRepair(with origin: Origin, at now: MonotonicInstant) {
@@ -42,6 +42,13 @@ extension Membership {
         exchange(for: .repair(id), to: address, expecting: id, at: now)
     }
 
+    /// What a datagram gives cause for: one at a time with each peer, as it can give cause for many.
+    private mutating func exchangeOnce(with id: PeerID, at now: MonotonicInstant) {
+        guard antiEntropy.mayRepair(with: id) else { return }
+        counters.antiEntropy.byStream += 1
+        exchange(with: id, at: now)
+    }
+
     /// Answers with the buckets that differ; never to strangers, and never more than the asker will have use for.
     mutating func bucketsReceived(_ hashes: [UInt32], from origin: Origin, at now: MonotonicInstant) {
         let count = hashes.count
@@ -57,10 +64,9 @@ extension Membership {
         }
         let fits = records.allSatisfy { Codec.encode($0).count <= configuration.datagramBytesMax }
         guard differing.count <= Self.bucketsByDatagramMax, fits else {
-            counters.antiEntropy.byStream += 1
-            return exchange(with: origin.id, at: now)
+            return exchangeOnce(with: origin.id, at: now)
         }
-        sendPacked(Array(records), to: answerAddress(origin))
+        sendPacked(Array(records), to: answerAddress(origin), at: now)
     }
 
     /// Compares one bucket with this node's own: asks for what is newer there, tells what is newer here.
@@ -99,7 +105,7 @@ extension Membership {
             if let member = table[mine.id]?.member, member.state != .dead { news.append(record(of: member)) }
         }
         if !wanted.isEmpty { news.append(.want(Array(wanted.prefix(Self.wantedMax)))) }
-        sendPacked(news, to: answerAddress(origin))
+        sendPacked(news, to: answerAddress(origin), at: now)
         if isByStream, !antiEntropy.isRepairing { wholeRepair(with: origin, at: now) }
     }
 
@@ -127,7 +133,7 @@ extension Membership {
     private mutating func hearOfSelf(_ standing: Standing, from origin: Origin, at now: MonotonicInstant) {
         guard standing.bootID == bootID else {
             // Only the whole record says where the other process is.
-            if standing.bootID < bootID { announceSelf(at: now) } else { exchange(with: origin.id, at: now) }
+            if standing.bootID < bootID { announceSelf(at: now) } else { exchangeOnce(with: origin.id, at: now) }
             return
         }
         if standing.incarnation > own.incarnation {
@@ -140,8 +146,8 @@ extension Membership {
     mutating func wanted(_ ids: [PeerID], by origin: Origin, at now: MonotonicInstant) {
         guard stage == .running, isKnown(origin) else { return }
         sendPacked(
-            ids.prefix(Self.wantedMax).compactMap { table[$0].map { record(of: $0.member) } }, to: answerAddress(origin)
-        )
+            ids.prefix(Self.wantedMax).compactMap { table[$0].map { record(of: $0.member) } },
+            to: answerAddress(origin), at: now)
     }
 
     /// What brings another table to what this one says of a member.
@@ -157,14 +163,15 @@ extension Membership {
         table[origin.id]?.member.bootID == origin.bootID
     }
 
-    /// In as few datagrams as hold them.
-    private mutating func sendPacked(_ records: [Record], to address: PeerAddress) {
+    /// In as few datagrams as hold them; what the token bucket holds back comes with the next comparison.
+    private mutating func sendPacked(_ records: [Record], to address: PeerAddress, at now: MonotonicInstant) {
         var batch: [Record] = []
         var size = 0
         for record in records {
             let bytes = Codec.encode(record).count
             guard bytes <= configuration.datagramBytesMax else { continue }
             if size + bytes > configuration.datagramBytesMax {
+                guard dissemination.admits(size, at: now) else { return }
                 send(batch, to: address, as: .repair)
                 batch = []
                 size = 0
@@ -172,6 +179,6 @@ extension Membership {
             batch.append(record)
             size += bytes
         }
-        if !batch.isEmpty { send(batch, to: address, as: .repair) }
+        if !batch.isEmpty, dissemination.admits(size, at: now) { send(batch, to: address, as: .repair) }
     }
 }

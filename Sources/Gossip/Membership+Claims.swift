@@ -8,8 +8,9 @@ extension Membership {
     mutating func apply(_ alive: AliveRecord, passingOn passesOn: Bool = true, at now: MonotonicInstant) {
         guard alive.id != selfID else { return heardOfSelf(alive, at: now) }
         guard var entry = table[alive.id] else {
-            guard !table.isFull else {
+            guard table.makeRoom(at: now) else {
                 counters.dropped.members += 1
+                effects.append(.notice(.tableFull(members: table.count)))
                 return
             }
             var load = LoadRecord()

@@ -65,7 +65,8 @@ extension Membership {
         let start = members.isEmpty ? 0 : Int(random.next() >> 33) % members.count
         let entries = ([own] + members[start...] + members[..<start]).map { member in
             let isReplaced = member.id == asker?.id && asker?.isUp == true
-            return StateMessage.Entry(isReplaced ? asker ?? member : member, at: now)
+            let shown = isReplaced ? asker ?? member : member
+            return StateMessage.Entry(shown, downSince: shown.isUp ? nil : table[shown.id]?.downSince, at: now)
         }
         return StateMessage(sender: selfID, bootID: bootID, entries: entries).encoded()
     }
@@ -76,7 +77,7 @@ extension Membership {
         do throws(CodecError) {
             state = try StateMessage(decoding: bytes)
         } catch {
-            effects.append(.notice(.malformed(from: nil, error)))
+            malformedState(error)
             return exchangeFailed(purpose, at: now)
         }
         if case .seed(let address) = purpose, joining.answered(address, by: state.sender, at: now),
@@ -103,9 +104,14 @@ extension Membership {
             merge(asked, at: now)
             effects.append(.answerExchange(token: token, wholeState(to: before, at: now)))
         } catch {
-            effects.append(.notice(.malformed(from: nil, error)))
+            malformedState(error)
             effects.append(.answerExchange(token: token, nil))
         }
+    }
+
+    private mutating func malformedState(_ error: CodecError) {
+        counters.dropped.malformed += 1
+        effects.append(.notice(.malformed(from: nil, error)))
     }
 
     private mutating func merge(_ state: StateMessage, at now: MonotonicInstant) {
@@ -175,13 +181,15 @@ extension Membership {
 
     /// A tombstone of somebody unknown here: kept, so that old news cannot raise it and a partition can heal.
     private mutating func remember(_ entry: StateMessage.Entry, at now: MonotonicInstant) {
-        guard !table.isFull else { return }
+        let age = Duration.seconds(Int64(entry.downAge))
         let known = table[entry.alive.id]
+        guard known != nil || (age < configuration.tombstoneLifetime && !table.isFull) else { return }
         var member = Member(
             id: entry.alive.id, bootID: entry.alive.bootID, incarnation: entry.alive.incarnation, state: entry.state,
             metadata: entry.alive.metadata, load: LoadRecord())
         member.load.slots = entry.alive.metadata.slots
-        table.set(MemberTable.Entry(member: member, downSince: now), at: now)
+        let downSince = MonotonicInstant(nanoseconds: now.nanoseconds &- age.nanoseconds)
+        table.set(MemberTable.Entry(member: member, downSince: downSince), at: now)
         if known?.member.isUp == true { report(entry.state == .left ? .left : .died, member, at: now) }
     }
 

@@ -37,6 +37,10 @@ package struct Membership: Sendable {
     var persistAllowedAt: MonotonicInstant
     var leaveAt: MonotonicInstant?
     var stage = LifeStage.waiting
+    /// Until when this node says that its loop was late.
+    private var stalledUntil: MonotonicInstant?
+    /// So long it says so, in periods: its probes have been answered again by then.
+    static let stalledPeriods = 5
     /// When the outstanding wake is due.
     private var armedAt: MonotonicInstant?
 
@@ -192,6 +196,8 @@ package struct Membership: Sendable {
         effects.append(.notice(.loopWasLate(late)))
         health.wasLate()
         counters.stalls += 1
+        stalledUntil = now + configuration.period * Self.stalledPeriods
+        setFlag(.stalled, true, at: now)
         // Answers may lie unread in the socket: nobody is accused for what happened meanwhile.
         probes.removeAll()
         relayed.removeAll()
@@ -213,6 +219,10 @@ package struct Membership: Sendable {
             stage = .left
             effects.append(.leaveFinished)
             return
+        }
+        if let due = stalledUntil, due <= now {
+            stalledUntil = nil
+            setFlag(.stalled, false, at: now)
         }
         advanceProbes(at: now)
         expireRelayed(at: now)

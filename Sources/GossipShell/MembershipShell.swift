@@ -67,6 +67,9 @@ package actor MembershipShell {
     /// When the protocol wants to be woken.
     private var wakeAt: MonotonicInstant?
     private var wallClock: WallClockWatch
+    private var restore = RestoreWatch()
+    /// Counts while the machine runs, unlike `ContinuousClock`.
+    private let awakeSince = SuspendingClock.now
     private var hasLeft = false
     private var answers: [UInt64: CheckedContinuation<[UInt8]?, Never>] = [:]
     private var answerCount: UInt64 = 0
@@ -144,7 +147,11 @@ package actor MembershipShell {
         case .deliverDirect(let bytes, let peer): output?(.deliveredDirect(bytes, from: peer))
         case .mapRootDiffers(let peer): output?(.mapRootDiffers(peer))
         case .persist(let members): output?(.persist(members))
-        case .bootWanted(let above): surroundings.start { await self.takeBootID(above: above) }
+        case .bootWanted(let above):
+            surroundings.start {
+                await self.takeBootID(
+                    above: above, "this node takes its place back from a copy of its root directory")
+            }
         case .leaveFinished:
             hasLeft = true
             for continuation in leaving { continuation.resume() }
@@ -190,11 +197,11 @@ package actor MembershipShell {
         }
     }
 
-    /// Takes this node's place back from a copy of it.
-    private func takeBootID(above: UInt64) async {
+    /// Goes on under a higher boot id, as if this node had been restarted; `reason` is for the log.
+    private func takeBootID(above: UInt64, _ reason: String) async {
         while !Task.isCancelled {
             do {
-                return goOn(under: try surroundings.takeBootID(above))
+                return goOn(under: try surroundings.takeBootID(above), reason)
             } catch {
                 logger.error("no higher boot number can be taken", metadata: ["error": "\(error)"])
             }
@@ -206,12 +213,11 @@ package actor MembershipShell {
         }
     }
 
-    private func goOn(under bootID: UInt64) {
+    private func goOn(under bootID: UInt64, _ reason: String) {
         // Sealed under the new one before the protocol speaks of it.
         links.assumeIsolated { $0.takeBootID(bootID) }
         handle(.bootTaken(bootID))
-        logger.notice(
-            "this node takes its place back from a copy of its root directory", metadata: ["boot": "\(bootID)"])
+        logger.notice("\(reason)", metadata: ["boot": "\(bootID)"])
     }
 
     private func lookUpSeeds() async { handle(.seedsResolved(await surroundings.lookUpSeeds())) }
@@ -250,9 +256,23 @@ package actor MembershipShell {
 
     /// Nodes number the periods alike by the wall clock, so that each member is probed once in each.
     private func readWallClock() {
+        let awake = awakeSince.duration(to: SuspendingClock.now)
+        if let gap = restore.read(surroundings.wallClock(), awake: awake) { leaveBoot(after: gap) }
         guard let change = wallClock.read(surroundings.wallClock(), at: now) else { return }
         handle(.wallClockRead(offset: change.offset))
         if let jump = change.jump { output?(.clockJumped(jump)) }
+    }
+
+    /// What this boot has sealed may have been sealed before: no counter of it is used again.
+    private func leaveBoot(after gap: Duration) {
+        guard !hasLeft, leaving.isEmpty else { return }
+        let (bootID, seconds) = (membership.own.bootID, gap.components.seconds)
+        surroundings.start {
+            await self.takeBootID(
+                above: bootID,
+                "the wall clock is \(seconds) s ahead of this machine's running time, as after a restored snapshot: "
+                    + "this node goes on as if restarted")
+        }
     }
 
     // MARK: Exchanges

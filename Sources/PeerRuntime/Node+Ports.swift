@@ -68,6 +68,9 @@ extension Node: ClusterView {
             view.isSelf = member.id == selfID
             view.loadAgeSeconds = view.isSelf ? 0 : member.loadAge(at: now)?.inSeconds
             view.alternatives = member.metadata.alternatives.map(\.description)
+            view.cpuBusy = Double(member.load.cpuBusy) / Self.cpuBusyMax
+            view.memoryFree = member.load.memoryFree
+            view.diskFree = member.load.diskFree
             view.conditions = Self.conditions(of: member, keySet: view.isSelf ? member.load.keySet : keySet)
             if view.isSelf {
                 view.running = current.running
@@ -78,6 +81,9 @@ extension Node: ClusterView {
         }.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
     }
 
+    /// Load records count processors' time in shares of this.
+    private static let cpuBusyMax = 255.0
+
     private static func conditions(of member: Member, keySet: UInt16) -> [String] {
         var conditions: [String] = []
         if member.isUp {
@@ -87,9 +93,11 @@ extension Node: ClusterView {
             case .udpBlocked: conditions.append("udp-blocked")
             }
             let flags = member.load.flags
+            if flags.contains(.stalled), member.condition != .stalled { conditions.append("stalled") }
             if flags.contains(.udpBlocked), member.condition != .udpBlocked { conditions.append("udp-blocked") }
             if flags.contains(.addressDoubtful) { conditions.append("address-doubtful") }
             if flags.contains(.draining) { conditions.append("draining") }
+            if member.load.isDiskLow { conditions.append("disk-low") }
             if member.load.keySet != keySet, member.loadAt != nil { conditions.append("key-set-differs") }
         }
         return conditions
@@ -117,10 +125,12 @@ extension Node: ClusterView {
         var view = GossipView()
         view.seeds = await seeds.views
         view.keys = await keys.view
-        let shells = GossipReport.Shells(
+        var shells = GossipReport.Shells(
             localHealth: await cluster.localHealth, keyExchanges: await (keys.exchanges, keys.exchangesFailed),
-            clockJumps: await cluster.clockJumps, seedsUnresolved: await seeds.failures,
+            clockJumps: await cluster.clockJumps, newsDropped: await cluster.newsDropped,
+            seedsUnresolved: await seeds.failures,
             digestsBehind: await digests.digestsBehind(await cluster.membersNow.0))
+        shells.discoveriesMalformed = await discovery?.malformed ?? 0
         let gossip = GossipReport(
             gossip: await cluster.counters, links: await links.counters(), map: await digests.counters, shells: shells)
         view.counters = gossip.counters

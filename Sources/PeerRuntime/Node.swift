@@ -21,7 +21,6 @@ internal import Worker
 package final class Node: Sendable {
     /// Reports of builds that are over and kept for `explain`.
     private static let reportsMax = 100
-    private static let loadPeriod = Duration.seconds(1)
 
     let settings: NodeParameters
     let selfID: PeerID
@@ -33,12 +32,13 @@ package final class Node: Sendable {
     let gossipPeriod: Duration
     let keys: KeyShell
     let seeds: SeedBook
-    private let discovery: LinkDiscovery?
+    let discovery: LinkDiscovery?
     let store: RecordStore
     let steps: StepExecutor
     private let downloads: HTTPSource
     private let registry: RegistryClient
     let slots: Slots
+    let machine: MachineSampler
     let counters: RuntimeCounters
     let logger: Logger
     let builds = Mutex(Builds())
@@ -88,6 +88,7 @@ package final class Node: Sendable {
         var linkConfiguration = PeerLinkConfiguration(
             bind: settings.bind, identity: identity, bootID: bootID, keys: ring, clusterName: settings.clusterName)
         linkConfiguration.bulkRateMax = settings.transferRateMax
+        linkConfiguration.packetLimit = settings.packetLimit
         if let served = settings.servedTransfersMax { linkConfiguration.servedBulkMax = served }
         let links = try PeerLinks(configuration: linkConfiguration, logger: logger)
         let bound = try await links.start()
@@ -103,7 +104,8 @@ package final class Node: Sendable {
         }
         let origin = ContinuousClock.now
         let snapshotFile = MemberSnapshotFile(path: root + "/members.json", logger: logger)
-        let gossip = GossipConfiguration()
+        var gossip = GossipConfiguration()
+        gossip.packetLimit = settings.packetLimit
         let membership = try Membership(
             configuration: gossip, id: selfID, bootID: bootID,
             metadata: MemberMetadata(
@@ -166,7 +168,7 @@ package final class Node: Sendable {
         let resolutions = ResolutionCache()
         let share = ImageShare(
             content: blobs, registry: registry, resolutions: resolutions, dialer: cluster, counters: counters,
-            logger: logger)
+            standing: fetcher.standing, logger: logger)
         let images = ImageSource(registry: registry, loader: loader, resolutions: resolutions, sharing: share)
         let layouts = OCILayoutSource(loader: loader)
         let downloads = try HTTPSource(content: blobs, snapshots: snapshots, cacheDirectory: root + "/downloads")
@@ -215,6 +217,7 @@ package final class Node: Sendable {
         self.steps = steps
         self.downloads = downloads
         self.slots = slots
+        machine = MachineSampler(root: root)
         self.board = board
         self.counters = counters
         self.logger = logger
@@ -253,6 +256,7 @@ package final class Node: Sendable {
     /// Joins the cluster and serves peers until the task is cancelled or the node was told to leave.
     package func run() async throws {
         let services = services
+        await links.setWaitingMessage { PeerService(rawValue: $0)?.waitingMessage }
         await links.setHandler { service, peer, stream in await services.serve(service, from: peer, stream) }
         let (left, continuation) = AsyncStream.makeStream(of: Void.self)
         leaving.withLock { $0 = continuation }
@@ -296,12 +300,15 @@ package final class Node: Sendable {
     private func discover() async {
         guard let discovery else { return }
         await seeds.foundOnLink([])
-        await discovery.start { [seeds, cluster, jobs] addresses in
-            jobs.start {
+        // Anybody on the link can cause a change: there is one look-up at a time.
+        let found = NewestValue<[PeerAddress]>()
+        jobs.start { [seeds, cluster] in
+            await found.forEach { addresses in
                 await seeds.foundOnLink(addresses)
                 await cluster.seedsResolved(seeds.lookUp())
             }
         }
+        await discovery.start { found.put($0) }
     }
 
     func finishLeaving() { leaving.withLock(\.self)?.finish() }
@@ -321,34 +328,6 @@ package final class Node: Sendable {
         guard peer != selfID, change.kind == .died || change.kind == .left || change.kind == .restarted else { return }
         await board.nodeLost(peer)
         await parts.solver.nodeLost(peer)
-    }
-
-    private func watchLoad() async {
-        while !Task.isCancelled {
-            await reportLoad()
-            do {
-                try await Task.sleep(for: Self.loadPeriod)
-            } catch {
-                return
-            }
-        }
-    }
-
-    private func reportLoad() async {
-        let load = slots.current
-        let position = await digests.position
-        var record = LoadRecord()
-        record.slots = UInt16(clamping: slots.count)
-        record.running = UInt16(clamping: load.running)
-        record.queued = UInt16(clamping: load.queued)
-        record.keySet = await keys.keySet
-        await cluster.setLoad(record)
-        var holdings = Holdings()
-        holdings.cacheKeys = UInt32(clamping: position.count)
-        holdings.cacheBytes = UInt64(clamping: (try? parts.snapshots.usage()) ?? 0)
-        holdings.mapEpoch = position.epoch
-        holdings.mapSequence = position.sequence
-        await cluster.setHoldings(holdings)
     }
 
     func keep(_ report: BuildReport) {

@@ -1,4 +1,5 @@
 package import ClusterModel
+internal import Gossip
 internal import GossipShell
 package import OCI
 package import Registry
@@ -21,6 +22,8 @@ package struct NodeParameters: Sendable {
     /// How long a retired key still opens, for members that were away.
     package var keyGraceSeconds: UInt64
     package var clusterName: String
+    /// Largest UDP payload of gossip, sealed, in bytes: 512 to 8,900.
+    package var packetLimit: Int
     /// Steps that run at once.
     package var slots: Int
     /// Bytes of the cache-map digest; above it only the most valuable keys are published.
@@ -61,6 +64,7 @@ package struct NodeParameters: Sendable {
         usesMulticastDNS = false
         keyGraceSeconds = Self.keyGraceSecondsDefault
         clusterName = "peerbuild"
+        packetLimit = GossipConfiguration().packetLimit
         slots = 1
         mapBudget = 64_000
         leaseRenewalPeriod = LeaseRenewal.periodDefault

@@ -15,8 +15,8 @@ final class RootLock: Sendable {
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw NodeError.root(root, "open \(path): \(String(cString: strerror(errno)))") }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            // `deinit` closes it.
             let code = errno
-            close(descriptor)
             guard code != EWOULDBLOCK else { throw NodeError.rootInUse(root) }
             throw NodeError.root(root, "lock \(path): \(String(cString: strerror(code)))")
         }

@@ -74,6 +74,19 @@ struct GossipReport: Encodable {
                 + "bytes \(number(bytesPerNodePerPeriod)) heal \(number(healPeriods)) violations \(invariantViolations)"
         }
 
+        /// Nil where nothing was measured.
+        func value(of figure: FigureBound.Figure) -> Double? {
+            switch figure {
+            case .detectionPeriodsMean: detectionPeriodsMean
+            case .detectionPeriodsWorst: detectionPeriodsWorst
+            case .falseDeaths: Double(falseDeaths)
+            case .joinPeriods: joinPeriods
+            case .bootstrapPeriods: bootstrapPeriods
+            case .bytesPerNodePerPeriod: bytesPerNodePerPeriod
+            case .healPeriods: healPeriods
+            }
+        }
+
         /// Null, not absent, where nothing was measured.
         func encode(to encoder: any Encoder) throws {
             var container = encoder.container(keyedBy: CodingKeys.self)

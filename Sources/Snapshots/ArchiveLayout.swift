@@ -36,19 +36,36 @@ struct ArchiveLayout {
 
     private let root = Node()
     private let lower: MergedTree
-    private var count = 0
+    private let entriesMax: Int
+    private let metadataBytesMax: Int
+    private var members = 0
+    /// Names and extended attributes of the tree, and the bytes of its paths, link targets and attributes.
+    private var parts = 0
+    private var metadataBytes = 0
     /// The whole, once `finish` has been called: where each file's content comes from.
     private(set) var contents: [[UInt8]: Content] = [:]
 
-    init(over lower: MergedTree) { self.lower = lower }
+    /// A layer over `lower`.
+    ///
+    /// It has at most `entriesMax` names and extended attributes, made by as many members, and `metadataBytesMax` bytes
+    /// of paths, link targets and attributes: beyond either no node could read its manifest.
+    init(
+        over lower: MergedTree, entriesMax: Int = LayerManifest.entriesMax,
+        metadataBytesMax: Int = LayerManifest.encodedBytesMax
+    ) {
+        self.lower = lower
+        self.entriesMax = entriesMax
+        self.metadataBytesMax = metadataBytesMax
+    }
 
     /// Takes one member.
     ///
     /// `content` says which number the file's bytes were stored under, and their chunks.
     /// - Throws: `ArchiveError.entry` for what a layer cannot have.
     mutating func add(_ member: TarEntry, content: (number: Int, chunked: ChunkedContent)?) throws(ArchiveError) {
-        count += 1
-        guard count <= LayerManifest.entriesMax else { throw refuse(member, "there are too many entries") }
+        members += 1
+        guard members <= entriesMax else { throw refuse(member, "there are too many entries") }
+        try countMetadata(of: member)
         let components = try components(member.name, of: member)
         guard let name = components.last else {
             guard member.kind == .directory else { throw refuse(member, "the root is no directory") }
@@ -65,10 +82,10 @@ struct ArchiveLayout {
         if name.starts(with: Self.whiteoutPrefix) {
             let target = Array(name.dropFirst(Self.whiteoutPrefix.count))
             if let why = LayerManifest.fault(inName: target) { throw refuse(member, why) }
-            child(target, of: parent).isWhiteout = true
+            try child(target, of: parent, at: Self.pathBytes(path, target), for: member).isWhiteout = true
             return
         }
-        let node = child(name, of: parent)
+        let node = try child(name, of: parent, at: Self.pathBytes(path, name), for: member)
         if member.kind == .hardlink {
             let inode = try linked(member)
             node.inode = inode
@@ -92,14 +109,49 @@ struct ArchiveLayout {
             node.isOpaque = false
         }
         node.inode = Inode(entry(member, kind), content: content.map { .data($0.number) })
-        if path.count + name.count > LayerManifest.pathBytesMax { throw refuse(member, "its path is too long") }
     }
 
-    private func child(_ name: [UInt8], of parent: Node) -> Node {
+    /// The child called `name`, made where it is missing; its path has `pathBytes` bytes.
+    private mutating func child(
+        _ name: [UInt8], of parent: Node, at pathBytes: Int, for member: TarEntry
+    ) throws(ArchiveError) -> Node {
         if let known = parent.children[name] { return known }
+        // Links in paths lead deeper than any name says, and a chain of nodes is released recursively.
+        guard pathBytes <= LayerManifest.pathBytesMax else { throw refuse(member, "its path is too long") }
+        // One member's name makes two thousand directories.
+        try count(1, bytes: pathBytes, for: member)
         let node = Node()
         parent.children[name] = node
         return node
+    }
+
+    private static func pathBytes(_ parent: [UInt8], _ name: [UInt8]) -> Int {
+        parent.isEmpty ? name.count : parent.count + 1 + name.count
+    }
+
+    /// Counts what a member brings besides its names, before any of it is kept.
+    private mutating func countMetadata(of member: TarEntry) throws(ArchiveError) {
+        var bytes = 0
+        if member.kind == .symlink {
+            guard member.linkName.count <= LayerManifest.pathBytesMax else {
+                throw refuse(member, "its link target is too long")
+            }
+            bytes = member.linkName.count
+        }
+        guard member.attributes.count <= LayerManifest.attributesMax else {
+            throw refuse(member, "it has too many extended attributes")
+        }
+        for attribute in member.attributes { bytes += attribute.name.count + attribute.value.count }
+        try count(member.attributes.count, bytes: bytes, for: member)
+    }
+
+    private mutating func count(_ more: Int, bytes: Int, for member: TarEntry) throws(ArchiveError) {
+        parts += more
+        metadataBytes += bytes
+        guard parts <= entriesMax else { throw refuse(member, "there are too many entries") }
+        guard metadataBytes <= metadataBytesMax else {
+            throw refuse(member, "the layer's paths, links and attributes have more than \(metadataBytesMax) bytes")
+        }
     }
 
     private func refuse(_ member: TarEntry, _ why: String) -> ArchiveError {
@@ -127,11 +179,11 @@ struct ArchiveLayout {
     }
 
     /// The directory at `components`, made where it is missing, and its path.
-    private func directory(
+    private mutating func directory(
         _ components: ArraySlice<[UInt8]>, of member: TarEntry
     ) throws(ArchiveError) -> (Node, [UInt8]) {
         var pending = Array(components.reversed())
-        var stack: [(name: [UInt8], node: Node)] = []
+        var stack: [(name: [UInt8], node: Node, pathBytes: Int)] = []
         var links = 0
         while let name = pending.popLast() {
             if name == [UInt8(ascii: "."), UInt8(ascii: ".")] {
@@ -139,16 +191,21 @@ struct ArchiveLayout {
                 continue
             }
             let parent = stack.last?.node ?? root
-            let node = child(name, of: parent)
+            let pathBytes = stack.last.map { $0.pathBytes + 1 + name.count } ?? name.count
+            let node = try child(name, of: parent, at: pathBytes, for: member)
             if node.inode == nil { inherit(node, stack.map(\.name) + [name]) }
             switch node.inode?.entry.kind {
-            case .directory: stack.append((name, node))
+            case .directory: stack.append((name, node, pathBytes))
             case .symlink(let target):
                 links += 1
                 guard links <= MergedTree.linksMax else { throw refuse(member, "too many links in its path") }
                 if target.first == UInt8(ascii: "/") { stack.removeAll() }
                 // One that is only known from below is not part of this layer.
-                if node.isInherited { parent.children[name] = nil }
+                if node.isInherited {
+                    parent.children[name] = nil
+                    parts -= 1
+                    metadataBytes -= pathBytes
+                }
                 pending += target.split(separator: UInt8(ascii: "/")).map { Array($0) }
                     .filter { $0 != [UInt8(ascii: ".")] }.reversed()
             default: throw refuse(member, "its parent \(display(name)) is no directory")
@@ -173,7 +230,7 @@ struct ArchiveLayout {
         node.inode = Inode(entry)
     }
 
-    private func linked(_ member: TarEntry) throws(ArchiveError) -> Inode {
+    private mutating func linked(_ member: TarEntry) throws(ArchiveError) -> Inode {
         let target = try components(member.linkName, of: member)
         guard let name = target.last else { throw refuse(member, "it is a hard link to the root") }
         let shown = String(decoding: member.linkName, as: UTF8.self)

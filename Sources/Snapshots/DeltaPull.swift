@@ -75,15 +75,18 @@ struct DeltaPull: Sendable {
 
     /// Asks on a stream of the holder; returns the ordinals that are stored now.
     ///
-    /// `stored` has them also when the exchange breaks off.
+    /// `stored` has them also when the exchange breaks off, as it does without `waits` where the holder serves others
+    /// first.
     func run(
-        on stream: any PeerStream, of holder: UInt64, in store: SnapshotStore, _ observer: PullObserver,
+        on stream: any PeerStream, of holder: UInt64, waits: Bool, in store: SnapshotStore, _ observer: PullObserver,
         stored: @escaping @Sendable ([Int]) -> Void
     ) async throws {
-        try await withSilenceLimit(on: stream) { heard in
+        let limits = store.transferLimits
+        try await withStallGuard(on: stream, limits, failure: .stalled(limits)) { heard in
+            var inbox = HolderInbox(stream, waits: waits)
             var (whole, came) = (0, 0)
             try await ask(0, on: stream)
-            var outline = try await self.outline(0, on: stream, heard)
+            var outline = try await self.outline(0, &inbox, heard)
             for number in batches.indices {
                 let next = number + 1 < batches.count && Self.pays(number, whole, came) ? number + 1 : nil
                 // While this side reads, the holder does.
@@ -95,8 +98,8 @@ struct DeltaPull: Sendable {
                         request: number, ranges(of: batches[number]), pieces: merge.wanted)
                     try await stream.send(want.encoded())
                 }
-                if let next { outline = try await self.outline(next, on: stream, heard) }
-                let new = merge.wantedBytes > 0 ? try await self.pack(number, merge, on: stream, heard) : nil
+                if let next { outline = try await self.outline(next, &inbox, heard) }
+                let new = merge.wantedBytes > 0 ? try await self.pack(number, merge, &inbox, heard) : nil
                 let ordinals = try await offPool { try self.store(batches[number], merge, new) }
                 stored(ordinals)
                 let bytes = ordinals.reduce(0) { $0 + target.table.chunks[$1].length }
@@ -139,26 +142,25 @@ struct DeltaPull: Sendable {
     }
 
     private func outline(
-        _ number: Int, on stream: any PeerStream, _ heard: @Sendable () -> Void
+        _ number: Int, _ inbox: inout HolderInbox, _ heard: ProgressReport
     ) async throws -> [ChunkOutline.Piece] {
-        guard let bytes = try await stream.receive() else { throw TransferError.endedEarly }
-        heard()
-        switch try TransferMessage(decoding: bytes) {
-        case .outline(number, let pieces): return pieces
+        guard let (message, _) = try await inbox.next({ heard(.waiting) }) else { throw TransferError.endedEarly }
+        switch message {
+        case .outline(number, let pieces):
+            heard(.answer)
+            return pieces
         case .failure(let why): throw TransferError.refused(why)
         default: throw TransferError.unexpectedMessage("a message that is not outline \(number)")
         }
     }
 
     private func pack(
-        _ number: Int, _ merge: ChunkMerge, on stream: any PeerStream, _ heard: @Sendable () -> Void
+        _ number: Int, _ merge: ChunkMerge, _ inbox: inout HolderInbox, _ heard: ProgressReport
     ) async throws -> ReceivedPack {
         var assembler = PackAssembler()
-        while let bytes = try await stream.receive() {
-            heard()
-            let pack = try assembler.receive(TransferMessage(decoding: bytes)) {
-                $0 == number ? merge.wantedBytes : nil
-            }
+        while let (message, bytes) = try await inbox.next({ heard(.waiting) }) {
+            let pack = try assembler.receive(message) { $0 == number ? merge.wantedBytes : nil }
+            heard(pack == nil ? .part(bytes: bytes) : .answer)
             if let pack { return pack }
         }
         throw TransferError.endedEarly

@@ -24,6 +24,8 @@ final class PullRun: Sendable {
         var failure: (any Error)?
         var isOver: Bool
         var reason = "nobody is known to hold it"
+        /// Why holders were dropped, which their streams do not say.
+        var dropped: [Int: TransferError] = [:]
     }
 
     private enum Ended: Sendable {
@@ -118,7 +120,11 @@ final class PullRun: Sendable {
                 _ = state.withLock { $0.sessions[holder] }?.requests.yield(request)
             case .check(_, let request): checks.append(request)
             case .drop(let number, let reason):
-                guard let session = state.withLock({ $0.sessions.removeValue(forKey: number) }) else { continue }
+                let session = state.withLock { state in
+                    if reason == .stalled { state.dropped[number] = .stalled(state.plan.limits) }
+                    return state.sessions.removeValue(forKey: number)
+                }
+                guard let session else { continue }
                 if reason == .lied { observer.lied(session.holder) }
                 session.stream.reset()
             case .finished: stop(nil)
@@ -152,17 +158,17 @@ final class PullRun: Sendable {
                     }
                 }
                 defer { continuation.finish() }
-                try await receive(number, holder.id, stream)
+                try await receive(number, holder.id, HolderInbox(stream, isServed: opened != nil))
             }
         } catch {
-            let why = "\(error)"
-            let (isOver, wasDropped) = state.withLock { state in
+            let (isOver, works, why) = state.withLock { state in
+                let why = state.dropped[number].map { "\($0)" } ?? "\(error)"
                 if !state.isOver { state.reason = why }
-                return (state.isOver, state.sessions[number] == nil)
+                return (state.isOver, state.plan.works(number), why)
             }
             if !isOver {
-                // A dropped holder that lied has been told of already.
-                if !wasDropped, let error = error as? TransferError, error.isLie { observer.lied(holder.id) }
+                // One that the plan has dropped is not expected to send anything; if it lied, that has been told.
+                if works, let error = error as? TransferError, error.isLie { observer.lied(holder.id) }
                 observer.failed(holder.id, why)
             }
         }
@@ -170,14 +176,16 @@ final class PullRun: Sendable {
         handle(.left(number))
     }
 
-    private func receive(_ number: Int, _ holder: UInt64, _ stream: any PeerStream) async throws {
+    private func receive(_ number: Int, _ holder: UInt64, _ messages: HolderInbox) async throws {
         try await withThrowingTaskGroup(of: Void.self) { checks in
             var running = 0
             var assembler = PackAssembler()
-            while let bytes = try await stream.receive() {
-                handle(.heard(number))
-                let message = try TransferMessage(decoding: bytes)
-                guard let pack = try assembler.receive(message, expected: { self.expected($0) }) else { continue }
+            var inbox = messages
+            while let (message, bytes) = try await inbox.next({ handle(.heard(number, .waiting)) }) {
+                guard let pack = try assembler.receive(message, expected: { self.expected($0, of: number) }) else {
+                    handle(.heard(number, .part(bytes: bytes)))
+                    continue
+                }
                 observer.received(holder, Int64(pack.plainBytes), Int64(pack.encodedBytes))
                 for request in handle(.arrived(number, request: pack.request)) {
                     if running == Self.checksMax {
@@ -193,8 +201,8 @@ final class PullRun: Sendable {
         if !isOver { throw TransferError.endedEarly }
     }
 
-    private func expected(_ request: Int) -> Int? {
-        state.withLock { $0.plan.requests.indices.contains(request) ? $0.plan.requests[request].bytes : nil }
+    private func expected(_ request: Int, of number: Int) -> Int? {
+        state.withLock { $0.plan.expected(request, of: number) }
     }
 
     private func check(_ pack: ReceivedPack, _ request: PullPlan.Request, _ number: Int) async throws {
@@ -208,6 +216,7 @@ final class PullRun: Sendable {
             }
             handle(.stored(request: request.number))
         } catch let error as TransferError {
+            state.withLock { $0.dropped[number] = error }
             handle(.refuted(number, request: request.number))
             throw error
         } catch {

@@ -34,16 +34,9 @@ extension SnapshotStore {
         let staging = try makeStaging()
         defer { removeTree(staging) }
         let stream = ArchiveStream(tar, maximum: Self.archiveBytesMax)
-        var reader = TarReader(stream)
         var layout = ArchiveLayout(over: try tree(of: chain))
-        var number = 0
-        while let member = try reader.next() {
-            var content: (number: Int, chunked: ChunkedContent)?
-            if member.kind == .file {
-                content = (number, try write(member, from: &reader, to: staging + "/data/\(number)"))
-                number += 1
-            }
-            try layout.add(member, content: content)
+        try layout.read(stream) { member, reader, number in
+            try write(member, from: &reader, to: staging + "/data/\(number)")
         }
         let actual = try stream.finish()
         if let diffID, diffID != actual { throw ArchiveError.wrongDiffID(expected: diffID, actual: actual) }

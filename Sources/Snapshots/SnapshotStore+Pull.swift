@@ -53,9 +53,16 @@ extension SnapshotStore {
             first = (answer.holder, answer.stream)
         }
         do {
+            let answered = ContinuousClock.now
             let target = try await offPool { [self] in try stage(manifest, in: directory) }
             async let marked: Void = offPool { [self] in try mark(target) }
             var (missing, old) = try await offPool { [self] in try settle(target, observer) }
+            if let idle = first, ContinuousClock.now - answered > transferLimits.servedIdle / 2 {
+                // The holder may be about to end a stream on which nothing was asked for that long.
+                idle.stream.reset()
+                candidates.insert(idle.holder, at: 0)
+                first = nil
+            }
             if let delta = DeltaPull(missing, of: target, old, part: part) {
                 let stored = try await fetchChanges(delta, old, &first, &candidates, observer)
                 missing.removeAll { stored.contains($0) }
@@ -63,9 +70,9 @@ extension SnapshotStore {
             if !missing.isEmpty {
                 let table = part?.wholeTable ?? target.table
                 let wanted = part?.ordinalsOfWhole(missing) ?? missing
-                let plan = PullPlan(missing: wanted, holders: min(candidates.count + 1, Self.pullHoldersMax)) {
-                    table.chunks[$0].length
-                }
+                let plan = PullPlan(
+                    missing: wanted, holders: min(candidates.count + 1, Self.pullHoldersMax), limits: transferLimits
+                ) { table.chunks[$0].length }
                 let run = PullRun(plan, target, observer, part: part)
                 try await run.run(first: first, others: candidates)
             }
@@ -97,8 +104,12 @@ extension SnapshotStore {
         }
         guard let current = first else { return [] }
         let stored = Mutex<Set<Int>>([])
+        // Rather whole chunks from a holder that serves now.
+        let waits = !candidates.contains(where: \.isKnown)
         do {
-            try await delta.run(on: current.stream, of: current.holder.id, in: self, observer) { ordinals in
+            try await delta.run(
+                on: current.stream, of: current.holder.id, waits: waits, in: self, observer
+            ) { ordinals in
                 stored.withLock { $0.formUnion(ordinals) }
             }
         } catch let error as SnapshotError {
@@ -146,22 +157,30 @@ extension SnapshotStore {
     }
 
     /// Asks one holder after the other for the manifest; those that were asked are taken from `candidates`.
+    ///
+    /// One that serves others first is waited for when no other is left that is known to hold the layer.
     func askManifest(
         of id: Digest, from candidates: inout [LayerHolder], asked: Int, _ observer: PullObserver
     ) async throws -> (manifest: LayerManifest, holder: LayerHolder, stream: any PeerStream) {
         var reason = "nobody is known to hold it"
+        var busy: Set<UInt64> = []
         while !candidates.isEmpty {
             try Task.checkCancellation()
             let holder = candidates.removeFirst()
+            let waits = busy.contains(holder.id) || !candidates.contains(where: \.isKnown)
             do {
                 let stream = try await holder.open()
                 do {
-                    let manifest = try await Self.manifest(of: id, on: stream)
+                    let manifest = try await askManifest(of: id, on: stream, waits: waits)
                     return (manifest, holder, stream)
                 } catch {
                     stream.reset()
                     throw error
                 }
+            } catch TransferError.busy {
+                busy.insert(holder.id)
+                let place = candidates.firstIndex { !$0.isKnown } ?? candidates.endIndex
+                candidates.insert(holder, at: place)
             } catch {
                 try Task.checkCancellation()
                 if let error = error as? TransferError, error.isLie { observer.lied(holder.id) }
@@ -172,19 +191,26 @@ extension SnapshotStore {
         throw PullFailure(asked: asked, reason: reason)
     }
 
-    private static func manifest(of id: Digest, on stream: any PeerStream) async throws -> LayerManifest {
-        try await withSilenceLimit(on: stream) { heard in
+    private func askManifest(
+        of id: Digest, on stream: any PeerStream, waits: Bool
+    ) async throws -> LayerManifest {
+        let limits = transferLimits
+        return try await withStallGuard(on: stream, limits, failure: .stalled(limits)) { heard in
             try await stream.send(TransferMessage.askManifest.encoded())
+            var inbox = HolderInbox(stream, waits: waits)
             var pull = ManifestPull(id)
             var assembler = PackAssembler()
-            while let bytes = try await stream.receive() {
-                heard()
-                let message = try TransferMessage(decoding: bytes)
+            while let (message, bytes) = try await inbox.next({ heard(.waiting) }) {
                 if case .manifest(let total) = message {
                     try pull.begin(total: total)
+                    heard(.answer)
                     continue
                 }
-                guard let pack = try assembler.receive(message, expected: { pull.expected($0) }) else { continue }
+                guard let pack = try assembler.receive(message, expected: { pull.expected($0) }) else {
+                    heard(.part(bytes: bytes))
+                    continue
+                }
+                heard(.answer)
                 if let manifest = try pull.receive(ReceivedPack.inOnePiece(pack.plainParts())) { return manifest }
             }
             throw TransferError.endedEarly
@@ -234,38 +260,4 @@ extension ReceivedPack {
             return [plain[...]]
         }
     }
-}
-
-/// Runs an exchange and resets its stream when nothing is heard for `PullPlan.stallLimit`.
-func withSilenceLimit<Value: Sendable>(
-    on stream: any PeerStream, _ body: @escaping @Sendable (_ heard: @Sendable () -> Void) async throws -> Value
-) async throws -> Value {
-    let silence = Silence()
-    return try await withThrowingTaskGroup(of: Value?.self) { group in
-        group.addTask {
-            try await withTaskCancellationHandler {
-                try await body { silence.end() }
-            } onCancel: {
-                stream.reset()
-            }
-        }
-        group.addTask {
-            while silence.length < PullPlan.stallLimit {
-                try await Task.sleep(for: PullPlan.stallLimit - silence.length)
-            }
-            return nil
-        }
-        defer { group.cancelAll() }
-        guard let value = try await group.next() ?? nil else { throw TransferError.silent }
-        return value
-    }
-}
-
-/// How long nothing has been heard.
-private final class Silence: Sendable {
-    private let clock = ContinuousClock()
-    private let last = Mutex(ContinuousClock().now)
-
-    var length: Duration { clock.now - last.withLock { $0 } }
-    func end() { last.withLock { $0 = clock.now } }
 }

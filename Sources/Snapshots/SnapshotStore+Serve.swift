@@ -7,8 +7,9 @@ extension SnapshotStore {
     /// Sends what a peer asks of a layer: the manifest, chunks, both.
     ///
     /// Reading and compressing go on while the pack before is sent; two packs are in memory. The layer cannot be removed
-    /// meanwhile. `counting` is told the bytes of content that went out.
-    /// - Throws: `TransferError` when the peer breaks the rules, what the stream throws, `SnapshotError`.
+    /// meanwhile, so a peer that asks for nothing for long is served no more. `counting` is told the bytes of content
+    /// that went out.
+    /// - Throws: `TransferError` when the peer breaks the rules or is idle, what the stream throws, `SnapshotError`.
     package func serveLayer(
         _ id: Digest, on stream: any PeerStream, counting: @escaping @Sendable (Int64) -> Void = { _ in }
     ) async throws {
@@ -28,12 +29,24 @@ extension SnapshotStore {
     private func serve(
         _ id: Digest, on stream: any PeerStream, _ counting: @escaping @Sendable (Int64) -> Void
     ) async throws {
+        let limits = transferLimits
+        try await withStallGuard(on: stream, limits.whileServing, failure: .idle(limits.servedIdle)) { heard in
+            try await self.answer(id, on: stream, heard, counting)
+        }
+        await stream.finish()
+    }
+
+    private func answer(
+        _ id: Digest, on stream: any PeerStream, _ heard: @escaping ProgressReport,
+        _ counting: @escaping @Sendable (Int64) -> Void
+    ) async throws {
         let handover = Handover<Outgoing>(capacity: 1)
         let packer = OutgoingPacker(id, of: self)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 defer { handover.end() }
                 while let bytes = try await stream.receive() {
+                    heard(.answer)
                     switch try TransferMessage(decoding: bytes) {
                     case .askManifest:
                         for message in try await offPool({ try packer.manifestMessages() }) {
@@ -59,7 +72,10 @@ extension SnapshotStore {
                 let clock = ContinuousClock()
                 while let next = await handover.take() {
                     let start = clock.now
-                    for message in next.messages { try await stream.send(message) }
+                    for message in next.messages {
+                        try await stream.send(message)
+                        heard(.answer)
+                    }
                     let seconds = (clock.now - start).inSeconds
                     packer.sent(next, seconds: seconds, linkRate: await stream.linkRate())
                     counting(Int64(next.contentBytes))
@@ -70,7 +86,6 @@ extension SnapshotStore {
                 try result.get()
             }
         }
-        await stream.finish()
     }
 }
 

@@ -1,4 +1,3 @@
-internal import Glibc
 package import OCI
 internal import Transfer
 
@@ -8,8 +7,11 @@ package struct LayerDamage: Sendable, Hashable, CustomStringConvertible {
         case manifest = "its manifest cannot be used"
         case missing = "it is missing"
         case surplus = "it does not belong to the layer"
+        /// Also bytes where the file should have a hole: only chunks are checked when a pull goes on.
+        case hole = "it has other bytes where only zeros belong"
         case content = "its content is another"
-        case metadata = "its kind, owner, mode, time or attributes are others"
+        case type = "it is of another type, or hard-linked otherwise"
+        case metadata = "its owner, mode, time, target, device number or attributes are others"
     }
 
     package let layer: Digest
@@ -56,26 +58,40 @@ extension SnapshotStore {
     }
 
     private static func difference(_ expected: LayerEntry, _ found: LayerEntry) -> LayerDamage.Kind? {
-        if case .file = expected.kind, case .file = found.kind, expected.kind != found.kind { return .content }
-        return expected == found ? nil : .metadata
+        if expected == found { return nil }
+        switch (expected.kind, found.kind) {
+        case (.file(_, let content), .file(let size, let other)) where expected.kind != found.kind:
+            return content.keepsHoles(in: other, size: size) ? .content : .hole
+        case (.directory, .directory), (.file, .file), (.hardlink, .hardlink), (.symlink, .symlink),
+            (.characterDevice, .characterDevice), (.blockDevice, .blockDevice), (.fifo, .fifo):
+            return .metadata
+        default: return .type
+        }
+    }
+}
+
+extension ChunkedContent {
+    /// Whether all holes of this content are holes of `other`, a file of `size` bytes: what is behind its end does not
+    /// count.
+    fileprivate func keepsHoles(in other: ChunkedContent, size: Int64) -> Bool {
+        let found = other.holes
+        var index = 0
+        for hole in holes where hole.lowerBound < size {
+            let end = min(hole.upperBound, size)
+            while index < found.count, found[index].upperBound < end { index += 1 }
+            guard index < found.count, found[index].lowerBound <= hole.lowerBound else { return false }
+        }
+        return true
     }
 
-    /// Takes a damaged layer out of use, and keeps what is good of it: who needs the layer next fetches the rest from a
-    /// peer.
-    ///
-    /// - Throws: `.layerInUse` while a snapshot or transfer needs it.
-    package func setAside(_ damages: [LayerDamage]) throws {
-        guard let layer = damages.first?.layer else { return }
-        let directory = root + "/pulls/" + layer.hex
-        removeTree(directory)
-        try makeDirectory(directory)
-        try takeOut(layer, to: directory + "/layer")
-        let content = try FileDescriptor.directory(directory + "/layer/fs")
-        for damage in damages where damage.kind == .surplus {
-            // It may have gone with its parent, which did not belong there either.
-            guard let parent = try? content.directory(beneath: split(damage.path).parent) else { continue }
-            let code = removeTree([UInt8](split(damage.path).name), in: parent)
-            guard code == 0 else { throw SnapshotError.failed("unlink", display(damage.path), code: code) }
+    /// Stretches of zeros, in order.
+    private var holes: [Range<Int64>] {
+        var holes: [Range<Int64>] = []
+        var offset: Int64 = 0
+        for piece in pieces {
+            if piece.digest == nil { holes.append(offset..<offset + piece.length) }
+            offset += piece.length
         }
+        return holes
     }
 }

@@ -16,7 +16,7 @@ package final class SnapshotStore: Sendable {
     /// overlayfs' OVL_MAX_STACK.
     package static let layersMax = 500
     /// Entries of all manifests of this node's layers that are kept in memory.
-    private static let cachedEntriesMax = 2_000_000
+    private static let cachedEntriesMax = 300_000
     /// Entries of manifests that holders told of: few, as only those who read parts of layers ask.
     private static let foreignEntriesMax = 100_000
     private static let cachedTreesMax = 64
@@ -41,19 +41,24 @@ package final class SnapshotStore: Sendable {
     /// Layers of another format that were found at the start and dropped: their names mean nothing any more.
     package let droppedLayers: Int
     let disk: DiskCalls
+    /// How long pulls wait for holders, and holders for pullers.
+    let transferLimits: TransferLimits
     private let state = Mutex(State())
     private let numbers = Atomic<UInt64>(0)
 
     /// Opens the store below `root` and removes what a crash left: mounts, work directories, half-made layers.
     ///
     /// - Throws: `SnapshotError` when the directories cannot be made or cleaned.
-    package init(root: String, disk: DiskCalls = .system) throws {
+    package init(
+        root: String, disk: DiskCalls = .system, transferLimits: TransferLimits = TransferLimits()
+    ) throws {
         guard let resolved = realpath(root, nil) ?? { mkdir(root, 0o700) == 0 ? realpath(root, nil) : nil }() else {
             throw SnapshotError.last("realpath", root)
         }
         defer { free(resolved) }
         self.root = String(cString: resolved)
         self.disk = disk
+        self.transferLimits = transferLimits
         droppedLayers = try Self.clean(self.root, disk)
         try recoverUnsynced()
     }
@@ -66,6 +71,7 @@ package final class SnapshotStore: Sendable {
         defer { free(resolved) }
         self.root = String(cString: resolved)
         disk = .system
+        transferLimits = TransferLimits()
         droppedLayers = 0
     }
 

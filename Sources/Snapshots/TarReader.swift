@@ -3,13 +3,12 @@ internal import Transfer
 /// Reads members of a tar archive: ustar, PAX, GNU long names, GNU and PAX sparse files.
 struct TarReader {
     static let blockBytes = 512
-    /// Extended headers of one member: room for the largest attributes that Linux has, several times.
-    private static let extendedBytesMax = 4 << 20
-    private static let extentsMax = 1_000_000
+    /// Extended headers of one member together: room for the largest attributes that Linux has, several times.
+    static let metadataBytesMax: Int64 = 4 << 20
 
-    private let stream: ArchiveStream
+    let stream: ArchiveStream
     /// Stored bytes and padding of the current member that have not been read.
-    private var unread: Int64 = 0
+    var unread: Int64 = 0
     private var padding: Int64 = 0
 
     init(_ stream: ArchiveStream) { self.stream = stream }
@@ -20,16 +19,17 @@ struct TarReader {
         var pax: [[UInt8]: [UInt8]] = [:]
         var longName: [UInt8]?
         var longLink: [UInt8]?
+        var room = Self.metadataBytesMax
         while true {
             let start = stream.position
             guard let header = try nextHeader() else { return nil }
             let size = try Self.number(header[124..<136], at: start)
             let type = header[156]
             switch type {
-            case UInt8(ascii: "x"): for (key, value) in try records(size, at: start) { pax[key] = value }
-            case UInt8(ascii: "g"): _ = try extended(size, at: start)
-            case UInt8(ascii: "L"): longName = Array(try extended(size, at: start).prefix { $0 != 0 })
-            case UInt8(ascii: "K"): longLink = Array(try extended(size, at: start).prefix { $0 != 0 })
+            case UInt8(ascii: "x"): for (key, value) in try records(size, at: start, &room) { pax[key] = value }
+            case UInt8(ascii: "g"): _ = try extended(size, at: start, &room)
+            case UInt8(ascii: "L"): longName = Array(try extended(size, at: start, &room).prefix { $0 != 0 })
+            case UInt8(ascii: "K"): longLink = Array(try extended(size, at: start, &room).prefix { $0 != 0 })
             default:
                 var entry = try entry(header, type, size: size, at: start)
                 if let longName { entry.name = longName }
@@ -124,20 +124,22 @@ struct TarReader {
         return entry
     }
 
-    /// The data of an extended header.
-    private func extended(_ size: Int64, at start: Int64) throws -> [UInt8] {
-        guard (0...Int64(Self.extendedBytesMax)).contains(size) else {
+    /// The data of an extended header, taken from the `room` that its member has left for them.
+    private func extended(_ size: Int64, at start: Int64, _ room: inout Int64) throws -> [UInt8] {
+        guard (0...room).contains(size) else {
             throw ArchiveError.malformedHeader(
-                atByte: start, "an extended header of \(size) bytes, more than \(Self.extendedBytesMax)")
+                atByte: start,
+                "an extended header of \(size) bytes; a member has at most \(Self.metadataBytesMax) of them together")
         }
+        room -= size
         let bytes = try stream.bytes(Int(size))
         try stream.read(Self.padding(size)) { _ in }
         return bytes
     }
 
     /// PAX records: "length key=value\n", the length counting itself.
-    private func records(_ size: Int64, at start: Int64) throws -> [([UInt8], [UInt8])] {
-        let bytes = try extended(size, at: start)
+    private func records(_ size: Int64, at start: Int64, _ room: inout Int64) throws -> [([UInt8], [UInt8])] {
+        let bytes = try extended(size, at: start, &room)
         var records: [([UInt8], [UInt8])] = []
         var position = 0
         while position < bytes.count {
@@ -195,161 +197,5 @@ struct TarReader {
         guard entry.storedSize >= 0, entry.storedSize <= LayerManifest.contentBytesMax else {
             throw ArchiveError.malformedHeader(atByte: start, "its size is \(entry.storedSize)")
         }
-    }
-
-    /// Sparse files of GNU tar's own format: extents in the header and in blocks that follow it.
-    private mutating func readOldSparse(_ header: [UInt8], _ entry: inout TarEntry, at start: Int64) throws {
-        entry.size = try Self.number(header[483..<495], at: start)
-        var numbers: [Int64] = []
-        func collect(_ block: [UInt8], from first: Int, _ count: Int) throws {
-            for index in 0..<count {
-                let base = first + index * 24
-                guard block[base] != 0 else { return }
-                numbers.append(try Self.number(block[base..<base + 12], at: start))
-                numbers.append(try Self.number(block[base + 12..<base + 24], at: start))
-            }
-        }
-        try collect(header, from: 386, 4)
-        var continues = header[482] != 0
-        while continues {
-            guard numbers.count < Self.extentsMax * 2 else {
-                throw ArchiveError.malformedHeader(atByte: start, "it has too many extents")
-            }
-            let block = try stream.bytes(Self.blockBytes)
-            try collect(block, from: 0, 21)
-            continues = block[504] != 0
-        }
-        entry.extents = try Self.extents(numbers, at: start)
-    }
-
-    /// PAX sparse files, version 1.0: the extents, in decimal lines, fill the first blocks of the member.
-    private mutating func readSparseMap(_ entry: inout TarEntry, at start: Int64) throws {
-        var numbers: [Int64] = []
-        var digits: [UInt8] = []
-        var wanted = 1
-        while numbers.count < wanted {
-            guard unread >= Int64(Self.blockBytes) else {
-                throw ArchiveError.malformedHeader(atByte: start, "its list of extents is cut off")
-            }
-            let block = try stream.bytes(Self.blockBytes)
-            unread -= Int64(Self.blockBytes)
-            entry.storedSize -= Int64(Self.blockBytes)
-            for byte in block where numbers.count < wanted {
-                guard byte == UInt8(ascii: "\n") else {
-                    digits.append(byte)
-                    continue
-                }
-                guard let number = Int64(String(decoding: digits, as: UTF8.self)), number >= 0 else {
-                    throw ArchiveError.malformedHeader(atByte: start, "its list of extents is malformed")
-                }
-                digits = []
-                numbers.append(number)
-                if numbers.count == 1 {
-                    guard number <= Self.extentsMax else {
-                        throw ArchiveError.malformedHeader(atByte: start, "it has too many extents")
-                    }
-                    wanted = 1 + Int(number) * 2
-                }
-            }
-        }
-        entry.extents = try Self.extents(Array(numbers.dropFirst()), at: start)
-    }
-
-    private static func extents(_ numbers: [Int64], at start: Int64) throws -> [TarEntry.Extent] {
-        guard numbers.count.isMultiple(of: 2), numbers.count <= extentsMax * 2 else {
-            throw ArchiveError.malformedHeader(atByte: start, "its list of extents is malformed")
-        }
-        return stride(from: 0, to: numbers.count, by: 2).map {
-            TarEntry.Extent(offset: numbers[$0], count: numbers[$0 + 1])
-        }
-    }
-
-    private func checkExtents(_ entry: TarEntry) throws {
-        func refuse(_ why: String) -> ArchiveError { .entry(name: String(decoding: entry.name, as: UTF8.self), why) }
-        guard (0...LayerManifest.contentBytesMax).contains(entry.size) else {
-            throw refuse("its size is \(entry.size)")
-        }
-        guard let extents = entry.extents else { return }
-        var end: Int64 = 0
-        var stored: Int64 = 0
-        for extent in extents {
-            guard extent.count >= 0, extent.offset >= end, extent.offset <= entry.size,
-                extent.count <= entry.size - extent.offset
-            else { throw refuse("its extents overlap or go beyond its size") }
-            end = extent.offset + extent.count
-            stored += extent.count
-        }
-        guard stored == entry.storedSize else { throw refuse("its extents are not as long as its data") }
-    }
-
-    // MARK: Fields
-
-    private static func padding(_ size: Int64) -> Int64 {
-        (Int64(blockBytes) - size % Int64(blockBytes)) % Int64(blockBytes)
-    }
-
-    private static func text(_ field: ArraySlice<UInt8>) -> [UInt8] { Array(field.prefix { $0 != 0 }) }
-
-    /// An octal number, or GNU's base 256 with the top bit of the first byte set.
-    private static func number(_ field: ArraySlice<UInt8>, at start: Int64) throws -> Int64 {
-        guard let first = field.first else { return 0 }
-        if first & 0x80 != 0 {
-            var value: Int64 = first & 0x40 != 0 ? -1 : 0
-            for (index, byte) in field.enumerated() {
-                let bits = index == 0 ? (first & 0x40 != 0 ? byte | 0x80 : byte & 0x7F) : byte
-                guard value >> 54 == 0 || value >> 54 == -1 else {
-                    throw ArchiveError.malformedHeader(atByte: start, "a number has more than 62 bits")
-                }
-                value = value << 8 | Int64(bits)
-            }
-            return value
-        }
-        var value: Int64 = 0
-        for byte in field.drop(while: { $0 == 32 || $0 == 0 }) {
-            if byte == 32 || byte == 0 { break }
-            guard (0x30...0x37).contains(byte) else {
-                throw ArchiveError.malformedHeader(atByte: start, "a number is not octal")
-            }
-            value = value << 3 | Int64(byte - 0x30)
-        }
-        return value
-    }
-
-    private static func id(_ number: Int64, at start: Int64) throws -> UInt32 {
-        guard let id = UInt32(exactly: number) else {
-            throw ArchiveError.malformedHeader(atByte: start, "id \(number) is out of range")
-        }
-        return id
-    }
-
-    /// "seconds.fraction", possibly negative; digits beyond nanoseconds are cut off.
-    static func time(_ text: String) -> FileTime? {
-        let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let whole = parts.first, let seconds = Int64(whole), abs(seconds) < 1 << 55 else { return nil }
-        guard parts.count == 2 else { return FileTime(seconds: seconds) }
-        let digits = parts[1].prefix(9)
-        guard parts[1].allSatisfy({ $0.isASCII && $0.isNumber }) else { return nil }
-        let padded = digits + String(repeating: "0", count: 9 - digits.count)
-        guard let nanoseconds = UInt32(padded) else { return nil }
-        guard whole.hasPrefix("-"), nanoseconds > 0 else { return FileTime(seconds: seconds, nanoseconds: nanoseconds) }
-        return FileTime(seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds)
-    }
-
-    /// `=` and `%` in attribute names, as GNU tar writes them.
-    private static func unescaped(_ name: ArraySlice<UInt8>) -> [UInt8] {
-        var result: [UInt8] = []
-        var rest = name
-        while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "%"), rest.starts(with: Array("3D".utf8)) {
-                result.append(UInt8(ascii: "="))
-                rest = rest.dropFirst(2)
-            } else if byte == UInt8(ascii: "%"), rest.starts(with: Array("25".utf8)) {
-                result.append(UInt8(ascii: "%"))
-                rest = rest.dropFirst(2)
-            } else {
-                result.append(byte)
-            }
-        }
-        return result
     }
 }

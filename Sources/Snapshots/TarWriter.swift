@@ -80,7 +80,7 @@ enum TarWriter {
     }
 
     /// "length key=value\n", the length counting its own digits.
-    private static func record(_ key: [UInt8], _ value: [UInt8]) -> [UInt8] {
+    static func record(_ key: [UInt8], _ value: [UInt8]) -> [UInt8] {
         let rest = key.count + value.count + 3
         var length = rest
         while String(length).utf8.count + rest != length { length = String(length).utf8.count + rest }

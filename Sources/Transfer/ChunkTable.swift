@@ -17,11 +17,21 @@ package struct ChunkTable: Sendable {
         }
     }
 
+    /// What makes two chunks one.
+    ///
+    /// A hostile manifest may give one digest several lengths: these are as many chunks, of which one can come at most.
+    struct Key: Hashable {
+        let digest: Digest
+        let length: Int
+    }
+
     package struct Chunk: Sendable {
         package let digest: Digest
         package let length: Int
         /// The first of its places.
         package let place: Place
+
+        var key: Key { Key(digest: digest, length: length) }
     }
 
     package let chunks: [Chunk]
@@ -33,17 +43,17 @@ package struct ChunkTable: Sendable {
     package init(_ manifest: LayerManifest) {
         var chunks: [Chunk] = []
         var more: [Int: [Place]] = [:]
-        var ordinals: [Digest: Int] = [:]
+        var ordinals: [Key: Int] = [:]
         var bytes: Int64 = 0
         for (entry, value) in manifest.entries.enumerated() {
             guard case .file(let size, let content) = value.kind else { continue }
             content.forEachChunk(size: size) { _, offset, length, digest in
                 let place = Place(entry: entry, offset: offset)
-                // A hostile manifest may give one digest two lengths: they are two chunks, one of which never comes.
-                if let known = ordinals[digest], chunks[known].length == length {
+                let key = Key(digest: digest, length: length)
+                if let known = ordinals[key] {
                     more[known, default: []].append(place)
                 } else {
-                    ordinals[digest] = chunks.count
+                    ordinals[key] = chunks.count
                     chunks.append(Chunk(digest: digest, length: length, place: place))
                     bytes += Int64(length)
                 }

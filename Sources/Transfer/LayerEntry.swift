@@ -66,6 +66,17 @@ package struct FileTime: Sendable, Hashable, Comparable {
         self.nanoseconds = nanoseconds
     }
 
+    /// Nanoseconds since 1970 in 64 bits; of a time before 1677 or after 2262 the nearest that they hold.
+    package var nanosecondsSince1970: Int64 {
+        // Seconds below zero go towards it by one, so that the product holds the earliest times too.
+        let isEarly = seconds < 0 && nanoseconds > 0
+        let whole = (isEarly ? seconds + 1 : seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        let rest = isEarly ? Int64(nanoseconds) - 1_000_000_000 : Int64(nanoseconds)
+        let sum = whole.partialValue.addingReportingOverflow(rest)
+        if whole.overflow || sum.overflow { return seconds < 0 ? .min : .max }
+        return sum.partialValue
+    }
+
     package static func < (left: FileTime, right: FileTime) -> Bool {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }

@@ -16,23 +16,16 @@ package struct LayerPart: Sendable {
     private let wholeOrdinals: [Int]
     private let ownOrdinals: [Int: Int]
 
-    private struct Key: Hashable {
-        let digest: Digest
-        let length: Int
-    }
-
     /// The footprint must be of a tree with this layer.
     package init(of whole: LayerManifest, _ footprint: TreeFootprint) throws(ManifestError) {
         self.whole = whole.id
         manifest = try LayerManifest(entries: whole.entries.filter(footprint.includes))
         leftOutBytes = whole.contentBytes - manifest.contentBytes
         wholeTable = ChunkTable(whole)
-        var known: [Key: Int] = [:]
-        for (ordinal, chunk) in wholeTable.chunks.enumerated() {
-            known[Key(digest: chunk.digest, length: chunk.length)] = ordinal
-        }
+        var known: [ChunkTable.Key: Int] = [:]
+        for (ordinal, chunk) in wholeTable.chunks.enumerated() { known[chunk.key] = ordinal }
         let own = ChunkTable(manifest)
-        wholeOrdinals = own.chunks.compactMap { known[Key(digest: $0.digest, length: $0.length)] }
+        wholeOrdinals = own.chunks.compactMap { known[$0.key] }
         ownOrdinals = Dictionary(wholeOrdinals.enumerated().map { ($1, $0) }) { first, _ in first }
     }
 

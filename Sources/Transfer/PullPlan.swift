@@ -5,8 +5,9 @@ package import ClusterModel
 /// What is missing is cut into requests, in the layer's order. Each holder has a window of requests under way, sized by
 /// the rate it was measured at, and gets the next one when a pack has come: the fastest gets the most. Once nothing
 /// waits, an idle holder is given what another one, slower, has at the end of its line; the first answer counts. A
-/// holder that is silent for `stallLimit` is dropped, and so is one whose bytes do not match: that one has lied. What
-/// they had under way is asked of others.
+/// holder that stalls (`ProgressWatch`) is dropped, and so is one whose bytes do not match: that one has lied. What
+/// they had under way is asked of others. One that serves others first keeps its place as long as it says so, and an
+/// idle one takes over what it was asked for.
 package struct PullPlan: Sendable {
     /// A number that the shell gives to a stream.
     package typealias Holder = Int
@@ -20,8 +21,8 @@ package struct PullPlan: Sendable {
 
     package enum Event: Sendable {
         case joined(Holder)
-        /// A message of the holder has come.
-        case heard(Holder)
+        /// The holder serves others first, or part of a pack that it was asked for has come.
+        case heard(Holder, ProgressWatch.Sign)
         /// All of a pack has come.
         case arrived(Holder, request: Int)
         /// The chunks of a request are as their digests say, and stored.
@@ -48,8 +49,6 @@ package struct PullPlan: Sendable {
         case lied
     }
 
-    /// Longer than a busy machine or a lost packet takes; what is lost by it is one holder's share.
-    package static let stallLimit = Duration.seconds(5)
     /// Smaller requests are not worth a round trip, except that several holders shall all have some.
     package static let requestBytesMin = 256 << 10
     private static let windowMin = 2
@@ -70,12 +69,22 @@ package struct PullPlan: Sendable {
         let holder: Holder
         /// Requests under way, in the order in which they are answered.
         var asked: [Int] = []
-        var lastHeard: MonotonicInstant
+        var watch: ProgressWatch
         var lastArrival: MonotonicInstant
         /// Bytes a second; nil before the first pack.
         var rate: Double?
+        /// Whether the holder serves others first.
+        var isWaiting = false
+
+        mutating func heard(_ sign: ProgressWatch.Sign, at now: MonotonicInstant) {
+            watch.note(sign, at: now)
+            isWaiting = sign == .waiting
+            // Its rate is measured from when it begins to serve.
+            if isWaiting { lastArrival = now }
+        }
     }
 
+    package let limits: TransferLimits
     package let requests: [Request]
     private var states: [State]
     /// Waiting requests, next one last.
@@ -85,7 +94,9 @@ package struct PullPlan: Sendable {
     private var isStarved = true
 
     /// Plans for `missing` ordinals in rising order; `holders` is how many may work at once, `length` a chunk's bytes.
-    package init(missing: [Int], holders: Int, length: (Int) -> Int) {
+    package init(
+        missing: [Int], holders: Int, limits: TransferLimits = TransferLimits(), length: (Int) -> Int
+    ) {
         let total = missing.reduce(0) { $0 + length($1) }
         let target = min(
             TransferMessage.packBytesMax, max(Self.requestBytesMin, total / max(1, holders * Self.windowMax)))
@@ -107,6 +118,7 @@ package struct PullPlan: Sendable {
             bytes += next
         }
         if bytes > 0 { requests.append(Request(number: requests.count, ranges: ranges, bytes: bytes)) }
+        self.limits = limits
         self.requests = requests
         states = Array(repeating: .waiting, count: requests.count)
         queue = requests.indices.reversed()
@@ -114,15 +126,24 @@ package struct PullPlan: Sendable {
 
     package var isFinished: Bool { doneCount == requests.count }
 
+    /// Whether the holder has joined, and was neither dropped nor has left.
+    package func works(_ holder: Holder) -> Bool { index(of: holder) != nil }
+
+    /// Bytes of the pack that the holder owes for a request; nil for one that it was not asked for or has answered.
+    package func expected(_ request: Int, of holder: Holder) -> Int? {
+        guard let index = index(of: holder), lines[index].asked.contains(request) else { return nil }
+        return requests[request].bytes
+    }
+
     package mutating func handle(_ event: Event, at now: MonotonicInstant) -> [Effect] {
         switch event {
         case .joined(let holder):
             guard !isFinished else { return [.finished] }
             isStarved = false
-            lines.append(Line(holder: holder, lastHeard: now, lastArrival: now))
+            lines.append(Line(holder: holder, watch: ProgressWatch(limits, at: now), lastArrival: now))
             return assign(at: now)
-        case .heard(let holder):
-            if let index = index(of: holder) { lines[index].lastHeard = now }
+        case .heard(let holder, let sign):
+            if let index = index(of: holder) { lines[index].heard(sign, at: now) }
             return []
         case .arrived(let holder, let number): return arrived(holder, number, at: now)
         case .stored(let number):
@@ -137,15 +158,19 @@ package struct PullPlan: Sendable {
             return (isNew ? [.drop(holder, .lied)] : []) + remove(holder, at: now)
         case .left(let holder): return remove(holder, at: now)
         case .tick:
-            let silent = lines.filter { !$0.asked.isEmpty && now - $0.lastHeard > Self.stallLimit }.map(\.holder)
-            return silent.flatMap { [.drop($0, .stalled)] + remove($0, at: now) } + assign(at: now)
+            var stalled: [Holder] = []
+            for index in lines.indices where !lines[index].asked.isEmpty {
+                let isStalled = lines[index].watch.isStalled(at: now)
+                if isStalled { stalled.append(lines[index].holder) }
+            }
+            return stalled.flatMap { [.drop($0, .stalled)] + remove($0, at: now) } + assign(at: now)
         }
     }
 
     private mutating func arrived(_ holder: Holder, _ number: Int, at now: MonotonicInstant) -> [Effect] {
         guard let index = index(of: holder), let place = lines[index].asked.firstIndex(of: number) else { return [] }
         lines[index].asked.remove(at: place)
-        lines[index].lastHeard = now
+        lines[index].heard(.answer, at: now)
         let seconds = max(1e-4, (now - lines[index].lastArrival).inSeconds)
         let rate = Double(requests[number].bytes) / seconds
         lines[index].rate = lines[index].rate.map { $0 * 0.7 + rate * 0.3 } ?? rate
@@ -194,7 +219,7 @@ package struct PullPlan: Sendable {
     ) {
         states[number] = .asked(copies: copies)
         if lines[index].asked.isEmpty {
-            lines[index].lastHeard = now
+            lines[index].watch = ProgressWatch(limits, at: now)
             lines[index].lastArrival = now
         }
         lines[index].asked.append(number)
@@ -203,7 +228,7 @@ package struct PullPlan: Sendable {
 
     /// Gives idle holders what slower ones have at the end of their lines.
     private mutating func steal(at now: MonotonicInstant, _ effects: inout [Effect]) {
-        for index in lines.indices where lines[index].asked.isEmpty {
+        for index in lines.indices where lines[index].asked.isEmpty && !lines[index].isWaiting {
             let own = lines[index].rate ?? Self.rateGuess
             var best: (number: Int, seconds: Double)?
             for other in lines where other.holder != lines[index].holder {
@@ -211,7 +236,8 @@ package struct PullPlan: Sendable {
                 let rest = other.asked.reduce(0) { $0 + requests[$1].bytes }
                 // One of which nothing has come is as slow as its silence is long.
                 let rate = other.rate ?? Double(requests[last].bytes) / max(1e-3, (now - other.lastArrival).inSeconds)
-                let seconds = Double(rest) / max(1, rate)
+                // One that serves others first may begin at any time, or never.
+                let seconds = other.isWaiting ? .infinity : Double(rest) / max(1, rate)
                 if seconds > best?.seconds ?? 0 { best = (last, seconds) }
             }
             guard let best, best.seconds > 2 * Double(requests[best.number].bytes) / own else { continue }

@@ -11,6 +11,7 @@
 ///         puller → holder   wantPieces  a number, the same ranges, and ranges of pieces: one pack of these, please
 ///                           failure   why the holder cannot serve
 /// blob    holder → puller   head, part, failure
+/// both    holder → puller   waiting   others are served first; again and again before the first answer, never after it
 /// ```
 package enum TransferMessage: Sendable, Hashable {
     case head(total: Int64, ArraySlice<UInt8>)
@@ -23,6 +24,7 @@ package enum TransferMessage: Sendable, Hashable {
     case outline(request: Int, [ChunkOutline.Piece])
     case wantPieces(request: Int, [Range<Int>], pieces: [Range<Int>])
     case failure(String)
+    case waiting
 
     /// How a pack's bytes are written.
     package enum Coding: UInt8, Sendable, Hashable {
@@ -66,7 +68,7 @@ package enum TransferMessage: Sendable, Hashable {
     private enum Tag: UInt8 {
         case head = 1, part
         case failure = 6
-        case askManifest, manifest, want, pack, askOutline, outline, wantPieces
+        case askManifest, manifest, want, pack, askOutline, outline, wantPieces, waiting
     }
 
     package func encoded() -> [UInt8] {
@@ -112,6 +114,7 @@ package enum TransferMessage: Sendable, Hashable {
         case .failure(let why):
             writer.append(Tag.failure.rawValue)
             writer.append(Array(why.utf8.prefix(Self.failureBytesMax)))
+        case .waiting: writer.append(Tag.waiting.rawValue)
         }
         return writer.bytes
     }
@@ -138,6 +141,7 @@ package enum TransferMessage: Sendable, Hashable {
             case .failure:
                 let text = try reader.take(min(reader.remaining, Self.failureBytesMax))
                 self = .failure(String(decoding: text, as: UTF8.self))
+            case .waiting: self = .waiting
             }
             guard reader.remaining == 0 else { throw .trailingBytes(reader.remaining) }
         } catch { throw .malformedMessage("\(error)") }

@@ -16,6 +16,11 @@ extension PeerLinks {
     /// Ends the links to what a peer was before it started as `bootID`, in whichever process.
     func endLinks(to peer: PeerID, before bootID: UInt64) {
         guard bootID > newestBoots[peer] ?? 0 else { return }
+        if newestBoots[peer] == nil, newestBoots.count >= WireLimits.bootsMax {
+            // Identities that lived for one start would fill it for good.
+            let linked = Set(links.values.compactMap(\.peer))
+            newestBoots = newestBoots.filter { linked.contains($0.key) }
+        }
         newestBoots[peer] = bootID
         for link in Array(links.values) where link.peer == peer && link.bootID < bootID {
             fail(link, .linkBroken(peer: peer, reason: "the peer was restarted"))

@@ -100,9 +100,10 @@ extension PeerLinks {
             fail(link, .handshakeFailed(address: link.address, reason: fault.description))
         case let fault as LinkFault:
             if fault == .damaged { counted.linksDamaged += 1 } else { counted.linksViolated += 1 }
-            logger.warning(
-                "peer link closed: \(fault)",
-                metadata: ["address": "\(link.address)", "peer": "\(link.peer.map { "\($0)" } ?? "?")"])
+            // By kind and not by its words: what a peer writes into frames must not make each line one of its own.
+            warn(
+                fault == .damaged ? .damagedLinks : .violatedLinks, "peer link closed: \(fault)",
+                "\(link.address), peer \(link.peer.map { "\($0)" } ?? "?")")
             over(link, fault.description)
         default: over(link, "\(fault)")
         }

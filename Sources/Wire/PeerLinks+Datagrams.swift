@@ -150,4 +150,6 @@ extension PeerLinks {
 enum Warning: Hashable, Sendable {
     case datagrams(DatagramDrop)
     case connections
+    case damagedLinks
+    case violatedLinks
 }

@@ -81,8 +81,7 @@ extension PeerLinks {
         if slots.admit(handle, priority) {
             serve(accepted)
         } else {
-            counted.servesDelayed += 1
-            unserved[handle] = accepted
+            enqueue(accepted, as: handle)
         }
     }
 

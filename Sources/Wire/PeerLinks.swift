@@ -46,6 +46,9 @@ package actor PeerLinks {
     var slots: ServingSlots
     /// Streams of peers that wait to be served.
     var unserved: [UInt64: UnservedStream] = [:]
+    var waitingMessage: WaitingMessage?
+    var pulseTimer: LoopTimer?
+    var isPulsing = false
     var seal: DatagramSeal
     var replays = ReplayGuard()
     var warnings = CauseLog<Warning>()
@@ -111,6 +114,7 @@ package actor PeerLinks {
             let bound = try bindBoth()
             ticker = try LoopTimer(loop: loop) { [weak self] in self?.assumeIsolated { $0.tick() } }
             limitTimer = try LoopTimer(loop: loop) { [weak self] in self?.assumeIsolated { $0.allowanceIsBack() } }
+            pulseTimer = try LoopTimer(loop: loop) { [weak self] in self?.assumeIsolated { $0.pulse() } }
             return bound
         } catch {
             throw WireError.bind(address: configuration.bind, reason: error.description)
@@ -166,6 +170,7 @@ package actor PeerLinks {
         wakeTimer = nil
         datagramHandler = nil
         limitTimer = nil
+        pulseTimer = nil
         unserved = [:]
         inbox.finish()
         otherKeyFeed.finish()

@@ -7,11 +7,13 @@ package struct WireDecoding {
     package private(set) var datagrams: [[UInt8]] = []
     package private(set) var hellos: [[UInt8]] = []
     package private(set) var replies: [[UInt8]] = []
+    package private(set) var proofs: [[UInt8]] = []
     package private(set) var records: [[UInt8]] = []
     private var seal: DatagramSeal
-    /// Machines that wait for a hello and for a reply; each input is given to a copy.
+    /// Machines that wait for a hello, for a reply and for a proof; each input is given to a copy.
     private let listening: LinkMachine
     private let dialing: LinkMachine
+    private let proving: LinkMachine
 
     package init() throws {
         let ring = ClusterKeyRing(primary: try .generate(), others: [try .generate()])
@@ -29,6 +31,9 @@ package struct WireDecoding {
         dialing = dialer
         _ = try listener.receive(hellos[0])
         replies.append(listener.takeHandshakeOutput())
+        proving = listener
+        _ = try dialer.receive(replies[0])
+        proofs.append(dialer.takeHandshakeOutput())
         records.append(Self.record())
     }
 
@@ -72,6 +77,12 @@ package struct WireDecoding {
     package func reply(_ bytes: [UInt8]) throws {
         var dialer = dialing
         _ = try dialer.receive(bytes)
+    }
+
+    /// Gives bytes to a listener that waits for the dialer's proof.
+    package func proof(_ bytes: [UInt8]) throws {
+        var listener = proving
+        _ = try listener.receive(bytes)
     }
 
     /// Gives an opened record to a fresh multiplexer and lets it answer.

@@ -69,6 +69,8 @@ package enum WireLimits {
     ///
     /// The dead are tried for a day, so that full packets would be most of what a small cluster sends.
     static let silentPacketBytes = 256
+    /// Peers whose newest boot id is known; with more, those without a link are forgotten.
+    static let bootsMax = 16_384
     /// Datagrams of earlier boots may be replays: so seldom is one of them answered at most.
     static let staleAnswerInterval = Duration.seconds(1)
     /// A pending handshake gives way to a new one after this, when too many are pending.
@@ -85,6 +87,8 @@ package struct LinkTimes: Sendable, Hashable {
     package var ping: Duration = .seconds(5)
     /// A link that heard nothing for this long, and has asked, is broken.
     package var silence: Duration = .seconds(15)
+    /// A stream that waits to be served is told so this often: several times in what a puller takes for silence.
+    package var waitingPulse: Duration = .seconds(1)
 
     package init() {}
 

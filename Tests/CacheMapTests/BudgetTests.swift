@@ -121,6 +121,61 @@ struct BudgetTests {
         }
     }
 
+    // MARK: Use
+
+    private static let day: Int64 = 86_400
+
+    @Test func `a key that is used is published once it is worth twice the least that is`() throws {
+        var owner = try digest(keys: 0..<101)
+        #expect(!owner.isPublished(mapKey(5)) && owner.isPublished(mapKey(11)))
+        // It cost half as much as the least: two days make it worth twice as much.
+        owner.use(entry(5, cost: 6, lastUsed: 2 * Self.day - 60))
+        #expect(!owner.isPublished(mapKey(5)) && !owner.hasChanges)
+        owner.use(entry(5, cost: 6, lastUsed: 2 * Self.day + 60))
+        #expect(owner.isPublished(mapKey(5)) && owner.publishedCount == 91)
+        // What was removed meanwhile does not come back by its use.
+        owner.use(entry(999, cost: 500, lastUsed: 90 * Self.day))
+        #expect(!owner.isPublished(mapKey(999)) && owner.count == 101)
+    }
+
+    @Test func `a key in use stays published while newer ones come that nobody uses`() throws {
+        var owner = try digest(keys: 0..<101)
+        owner.use(entry(11, cost: 12, lastUsed: 30 * Self.day))
+        for number in 1_000..<1_300 { owner.add(entry(number, cost: 12, lastUsed: 20 * Self.day)) }
+        #expect(owner.isPublished(mapKey(11)) && !owner.isPublished(mapKey(12)) && owner.publishedCount <= 100)
+        // One that waited for its gain is chosen with the best when the budget is exceeded.
+        owner.use(entry(12, cost: 13, lastUsed: 20 * Self.day + Self.day / 2))
+        #expect(!owner.isPublished(mapKey(12)))
+        for number in 2_000..<2_020 { owner.add(entry(number, cost: 12, lastUsed: 20 * Self.day)) }
+        #expect(owner.isPublished(mapKey(12)))
+    }
+
+    @Test func `keys that are used in turn, more than the budget pays for, do not take each other's place`() throws {
+        var owner = CacheMapDigest(
+            epoch: 1, hashKey: try hashKey(), clusterSize: 64, entries: (0..<300).map { entry($0) },
+            settings: try digest(keys: 0..<0).settings)
+        let before = published(owner, of: 0..<300)
+        #expect(before.count == 90)
+        for minute in 1...600 {
+            for number in 0..<300 where number % 10 == minute % 10 {
+                owner.use(entry(number, lastUsed: Int64(minute) * 60))
+            }
+        }
+        #expect(!owner.hasChanges && published(owner, of: 0..<300) == before)
+        #expect(owner.flush(at: start).isEmpty)
+    }
+
+    @Test func `what a use publishes is told with the next batch`() throws {
+        var exchange = MapExchange(selfID: ownID, own: try digest(keys: 0..<101), hashKey: try hashKey())
+        let quiet = exchange.handle(.used([costly(50), costly(3)]), at: start)
+        #expect(quiet.isEmpty)
+        let used = exchange.handle(.used([entry(3, cost: 4, lastUsed: 9 * Self.day)]), at: start)
+        #expect(used == [.wake(at: start + .seconds(1))])
+        let due = exchange.handle(.timer, at: start + .seconds(1))
+        #expect(due.contains { if case .publish(_, isUrgent: false) = $0 { true } else { false } })
+        #expect(exchange.counters.deltasPublished == 1 && exchange.own.isPublished(mapKey(3)))
+    }
+
     /// What the root of a digest should be: of each published key once.
     private func root(_ owner: CacheMapDigest, of keys: Range<Int>) throws -> UInt64 {
         let hashKey = try hashKey()

@@ -270,18 +270,30 @@ struct RepairTests {
         #expect(exchange.digests.usableCount == 1, "the highest boot stands")
     }
 
-    @Test func `4,096 members are followed, and those that are known stay so`() throws {
+    @Test func `4,096 members are followed; for a new one that is up the one that is down for longest goes`() throws {
         var exchange = try mapExchange()
-        for id in 1...4_096 as ClosedRange<UInt64> {
-            _ = exchange.handle(.member(PeerID(rawValue: id), isLive: false, bootID: 1, clusterSize: 2), at: start)
+        func member(_ id: UInt64, isLive: Bool, boot: UInt64 = 1, after seconds: Int64 = 0) {
+            _ = exchange.handle(
+                .member(PeerID(rawValue: id), isLive: isLive, bootID: boot, clusterSize: 2),
+                at: start + .seconds(seconds))
         }
-        #expect(exchange.peers.count == 4_095, "one of them is this node")
-        for id in [5_000, 5_001] as [UInt64] {
-            _ = exchange.handle(.member(PeerID(rawValue: id), isLive: true, bootID: 1, clusterSize: 2), at: start)
-        }
-        #expect(exchange.peers.count == 4_096 && exchange.peers[PeerID(rawValue: 5_001)] == nil)
-        _ = exchange.handle(.member(one, isLive: true, bootID: 2, clusterSize: 2), at: start)
-        #expect(exchange.peers[one]?.isLive == true)
+        func isFollowed(_ id: UInt64) -> Bool { exchange.peers[PeerID(rawValue: id)] != nil }
+        for id in 1...4_097 as ClosedRange<UInt64> { member(id, isLive: true) }
+        #expect(exchange.peers.count == 4_096, "one of them is this node")
+        member(5_000, isLive: true)
+        #expect(!isFollowed(5_000) && exchange.peers.count == 4_096, "all are up")
+        member(8, isLive: false, after: 1)
+        member(7, isLive: false, after: 2)
+        member(8, isLive: false, boot: 2, after: 3)
+        member(5_001, isLive: false, after: 3)
+        #expect(!isFollowed(5_001) && isFollowed(8))
+        member(5_002, isLive: true, after: 3)
+        #expect(isFollowed(5_002) && !isFollowed(8) && isFollowed(7))
+        member(5_003, isLive: true, after: 3)
+        member(5_004, isLive: true, after: 3)
+        #expect(isFollowed(5_003) && !isFollowed(7) && !isFollowed(5_004) && exchange.peers.count == 4_096)
+        member(1, isLive: true, boot: 2, after: 3)
+        #expect(exchange.peers[one]?.bootID == 2)
     }
 
     @Test func `what is due longest is fetched first`() throws {

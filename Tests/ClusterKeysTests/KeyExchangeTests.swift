@@ -150,6 +150,21 @@ struct KeyExchangeTests {
         #expect(node.ring.serving.contains(6) && adopts(effects) == 1)
     }
 
+    @Test func `rings that would leave this node no key are counted, and answered with the ring that it keeps`() {
+        var node = node()
+        let first = node.handle(
+            .exchangeRequested(token: 1, .forged(1_000..<1_063, removesItself: true)), at: Self.moment(1_000))
+        #expect(adopts(first) == 1 && node.ringsRefused == 0)
+        let kept = node.ring
+        let second = node.handle(.exchangeRequested(token: 2, .forged(2_000..<2_064)), at: Self.moment(2_000))
+        #expect(adopts(second) == 0 && node.ringsRefused == 1 && node.ring == kept && kept.serving == [1])
+        let answered = second.compactMap { if case .answer(2, let ring) = $0 { ring } else { nil } }
+        #expect(answered == [kept])
+        let number = numbers(node.handle(.timer(peers(7...7)), at: Self.moment(3_000)))[0]
+        _ = node.handle(.exchangeAnswered(number: number, .forged(2_000..<2_064)), at: Self.moment(3_001))
+        #expect(node.ringsRefused == 2 && node.ring == kept)
+    }
+
     @Test func `a node without a key asks nobody and wakes for nothing`() {
         var keyless = node(Ring(entries: [.init(key: .init(1), generation: 1)], mapKey: [], isSecret: false))
         let effects =

@@ -190,6 +190,21 @@ struct KeyRingBoundsTests {
         #expect(kept.merged(with: ring, at: 20).entries.allSatisfy { $0.fingerprint.rawValue != 9 })
     }
 
+    @Test func `a ring that would leave no key changes nothing, and the node can still rotate`() throws {
+        var ring = Ring.of()
+        let first = ring.merge(.forged(1_000..<1_063, removesItself: true), at: 20, graceSeconds: 100)
+        #expect(first && ring.serving == [1] && ring.removed.count == 64)
+        let before = ring
+        for _ in 0..<2 {
+            let second = ring.merge(.forged(2_000..<2_064), at: 20, graceSeconds: 100)
+            #expect(!second && ring == before)
+        }
+        #expect(ring.learn(.forged(2_000..<2_064), at: 20, graceSeconds: 100) == .refused)
+        #expect(ring.learn(.of(), at: 20, graceSeconds: 100) == .known)
+        try ring.rotate(to: 5, now: 20)
+        #expect(ring.sealing == 5 && ring.serving == [5])
+    }
+
     @Test func `a key whose grace is over is not taken from another, and does not seal where all others were removed`()
     {
         func rank(_ number: UInt64, _ generation: UInt64) -> KeyRank {

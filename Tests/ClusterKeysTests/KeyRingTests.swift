@@ -19,6 +19,15 @@ extension Ring {
         Ring(entries: [.init(key: .init(1), generation: 1)] + others.map { .init(key: .init($0)) }, mapKey: [7])
     }
 
+    /// Of key 1, which calls keys removed that there never were, each of the generation of its number, and perhaps
+    /// itself.
+    static func forged(_ numbers: Range<UInt64>, removesItself: Bool = false) -> Ring {
+        let own = KeyRank(fingerprint: KeyFingerprint(rawValue: 1), generation: 1)
+        let fakes = numbers.map { KeyRank(fingerprint: KeyFingerprint(rawValue: $0), generation: $0) }
+        return Ring(
+            entries: [.init(key: .init(1), generation: 1)], removed: fakes + (removesItself ? [own] : []), mapKey: [7])
+    }
+
     var sealing: UInt64 { entries[0].fingerprint.rawValue }
     var serving: [UInt64] { installed.map(\.fingerprint.rawValue) }
     var inGrace: [UInt64] { entries.filter(\.isRetired).map(\.fingerprint.rawValue) }

@@ -82,4 +82,51 @@ private final class Directory {
         #expect(digests == [Digest.of(content)])
         #expect(try store.list().count == 1)
     }
+
+    /// Overwrites a byte of the blob's file in place.
+    private func damage(_ digest: Digest, in store: ContentStore, at offset: Int) throws {
+        let file = open(store.path(of: digest), O_WRONLY)
+        try #require(file >= 0)
+        defer { close(file) }
+        let byte: [UInt8] = [7]
+        #expect(pwrite(file, byte, 1, off_t(offset)) == 1)
+    }
+
+    @Test func `a blob that has changed on the disk is told from a whole one, and deleted`() throws {
+        let directory = Directory()
+        let store = try ContentStore(root: directory.path)
+        let digest = try store.put([UInt8](repeating: 5, count: 1_300_000))
+        #expect(try store.reader(of: digest).damage() == nil)
+        try damage(digest, in: store, at: 1_200_000)
+        let reader = try store.reader(of: digest)
+        let found = try #require(try reader.damage())
+        #expect(found.digest == digest && found.size == 1_300_000 && found.path == store.path(of: digest))
+        #expect(try found.actual == Digest.of(store.read(digest)))
+        try store.delete(reader)
+        #expect(!store.contains(digest))
+        try store.delete(reader)
+    }
+
+    @Test func `a blob that has come again is not deleted for its damaged predecessor`() throws {
+        let directory = Directory()
+        let store = try ContentStore(root: directory.path)
+        let content = [UInt8](repeating: 5, count: 100)
+        let digest = try store.put(content)
+        try damage(digest, in: store, at: 50)
+        let old = try store.reader(of: digest)
+        try store.delete(digest)
+        try store.put(content)
+        try store.delete(old)
+        #expect(try store.read(digest) == content)
+    }
+
+    @Test func `a store that is opened for reading leaves what is being written`() throws {
+        let directory = Directory()
+        let store = try ContentStore(root: directory.path)
+        let digest = try store.put([1, 2, 3])
+        let writer = try store.ingest()
+        try writer.write([1, 2])
+        #expect(try ContentStore(reading: directory.path).list() == [digest])
+        #expect(try writer.commit() == Digest.of([1, 2]))
+    }
 }

@@ -69,7 +69,7 @@ struct CodecTests {
             StateMessage.Entry(
                 state: $1,
                 alive: AliveRecord(id: PeerID(rawValue: UInt64($0)), bootID: 1, incarnation: 2, metadata: metadata),
-                load: load, loadAge: 250, holdings: holdings)
+                load: load, loadAge: 250, holdings: holdings, downAge: $1 == .dead || $1 == .left ? 70_000 : 0)
         })
 
     @Test(arguments: records)

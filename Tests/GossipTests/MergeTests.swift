@@ -146,24 +146,62 @@ struct MergeTests {
         #expect(bench.node.probes.count == 1_024)
     }
 
-    @Test func `a full table takes no more members, dead or alive, and counts them`() throws {
+    /// A bench with one member 2 and a table filled up with others that are in `state`, the first down for longest.
+    private func full(of state: Member.State) throws -> Bench {
         var bench = try Bench(peers: [2])
         for peer in UInt64(1_000)..<1_000 + 16_382 {
-            bench.node.table.set(
-                MemberTable.Entry(
-                    member: Member(
-                        id: PeerID(rawValue: peer), bootID: 10, incarnation: 0, state: .left,
-                        metadata: MemberMetadata(name: "n", address: Bench.address(3)), load: LoadRecord())),
-                at: bench.now)
+            let member = Member(
+                id: PeerID(rawValue: peer), bootID: 10, incarnation: 0, state: state,
+                metadata: MemberMetadata(name: "n", address: Bench.address(3)), load: LoadRecord())
+            let downSince = state == .left ? bench.now + .milliseconds(Int(peer)) : nil
+            bench.node.table.set(MemberTable.Entry(member: member, downSince: downSince), at: bench.now)
         }
         #expect(bench.node.footprint.members == 16_384 && bench.node.table.isFull)
-        _ = bench.receive([.alive(Bench.alive(50))], from: 2)
+        return bench
+    }
+
+    @Test func `a table full of members that are up takes no more, dead or alive, counts them and says so`() throws {
+        var bench = try full(of: .alive)
+        let effects = bench.receive([.alive(Bench.alive(50))], from: 2)
+        #expect(effects.contains(.notice(.tableFull(members: 16_384))))
         _ = bench.handle(.exchangeRequested(token: 1, Self.state([Self.entry(51, .dead)])))
         #expect(bench.node.footprint.members == 16_384 && bench.node.counters.dropped.members == 1)
         bench.node.table.forget(PeerID(rawValue: 1_000), at: bench.now)
         #expect(!bench.node.table.isFull)
         _ = bench.receive([.alive(Bench.alive(50))], from: 2)
         #expect(bench.state(of: 50) == .alive && bench.node.table.isFull)
+    }
+
+    @Test func `in a table full of tombstones the oldest gives way to a newcomer`() throws {
+        var bench = try full(of: .left)
+        _ = bench.receive([.alive(Bench.alive(50))], from: 2)
+        #expect(bench.state(of: 50) == .alive && bench.node.table.isFull)
+        #expect(bench.state(of: 1_000) == nil && bench.state(of: 1_001) == .left)
+        // A tombstone of somebody unknown displaces nobody.
+        _ = bench.handle(.exchangeRequested(token: 1, Self.state([Self.entry(51, .dead)])))
+        #expect(bench.state(of: 51) == nil && bench.state(of: 1_001) == .left)
+        #expect(bench.node.counters.dropped.members == 0)
+    }
+
+    @Test func `a tombstone keeps its age from one member to the next, and is forgotten by all at once`() throws {
+        var bench = try Bench(peers: [2, 3])
+        try down(&bench, 3)
+        bench.now = bench.now + .seconds(3_600)
+        let told = try #require(try answer(bench.handle(.exchangeRequested(token: 1, Self.state([])))))
+        let tombstone = try #require(told.entries.first { $0.alive.id == Self.three })
+        #expect(tombstone.downAge == 3_600)
+        #expect(told.entries.first { $0.alive.id == Self.two }?.downAge == 0)
+
+        var other = try Bench(peers: [2])
+        _ = other.handle(.exchangeRequested(token: 1, Self.state([tombstone])))
+        #expect(other.node.table[Self.three]?.downSince == other.now + .seconds(-3_600))
+        let lifetime = GossipConfiguration().tombstoneLifetime
+
+        var old = tombstone
+        old.downAge = UInt32(lifetime.components.seconds)
+        var third = try Bench(peers: [2])
+        _ = third.handle(.exchangeRequested(token: 1, Self.state([old])))
+        #expect(third.state(of: 3) == nil)
     }
 
     @Test func `what a state says of this node is refuted, or is its twin`() throws {
@@ -216,6 +254,7 @@ struct MergeTests {
         let effects = bench.handle(.exchangeRequested(token: 1, [9]))
         #expect(effects.contains(.answerExchange(token: 1, nil)))
         #expect(effects.contains { if case .notice(.malformed(nil, _)) = $0 { true } else { false } })
+        #expect(bench.node.counters.dropped.malformed == 1)
     }
 
     // MARK: Joining
@@ -225,6 +264,7 @@ struct MergeTests {
         var asked = try #require(exchanges(bench.handle(.join(seeds: [Bench.address(9), Bench.address]))).first)
         #expect(asked.to == Bench.address(9) && bench.node.joining.seeds.count == 1)
         #expect(bench.handle(.exchangeAnswered(asked.id, [9])).contains(.notice(.seedUnreachable(Bench.address(9)))))
+        #expect(bench.node.counters.dropped.malformed == 1)
         bench.now = bench.now + .milliseconds(1_100)
         _ = bench.handle(.timer)
         let looked = bench.handle(.seedsResolved([Bench.address(9), Bench.address]))

@@ -94,6 +94,30 @@ struct RepairTests {
         }
     }
 
+    @Test func `many questions in one datagram begin one stream`() throws {
+        var bench = try quiet([2, 3])
+        let hashes = bench.node.table.bucketHashes(count: 16).map { $0 ^ 1 }
+        let effects = bench.receive([Record](repeating: .buckets(hashes), count: 8), from: 2)
+        #expect(exchanges(effects) == [Bench.address(2)])
+        // One that hangs does not hold up those with others.
+        #expect(exchanges(bench.receive([.buckets(hashes)], from: 3)) == [Bench.address(3)])
+    }
+
+    @Test func `what mends tables by datagrams pays for its bytes, and waits when there are none`() throws {
+        var configuration = GossipConfiguration()
+        configuration.bytesPerSecond = 500
+        var bench = try quiet([2, 3, 4], configuration: configuration)
+        let question = Record.want([Self.two, PeerID(rawValue: 3), PeerID(rawValue: 4)])
+        func answered() throws -> Int {
+            try records(bench.receive([question], from: 2)).count { if case .alive = $0 { true } else { false } }
+        }
+        var counts: [Int] = []
+        for _ in 0..<40 { counts.append(try answered()) }
+        #expect(counts[0] == 3 && counts.last == 0 && bench.node.dissemination.heldBack > 0)
+        bench.now = bench.now + .seconds(2)
+        #expect(try answered() == 3)
+    }
+
     @Test func `only 16 to 256 hashes of a member's boot are answered, by a node that stays`() throws {
         for (count, boot, leaves, isAnswered) in [
             (8, UInt64(10), false, false), (16, 10, false, true), (24, 10, false, false), (256, 10, false, true),

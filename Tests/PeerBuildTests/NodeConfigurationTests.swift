@@ -156,9 +156,9 @@ internal import Testing
                 + #""layerBytesDeduplicated":0,"layerBytesLeftOut":0,"layerBytesPrefetched":0,"layerBytesPulled":0,"#
                 + #""layerBytesResumed":0,"layerBytesServed":0,"links":{},"registryBytesPulled":0,"#
                 + #""verticesExecuted":0},"gossip":{"keyring":[],"seeds":[],"warnings":[]},"links":[],"members":[{"#
-                + #""address":"a:1","alternatives":[],"cacheBytes":4,"cacheKeys":3,"conditions":[],"incarnation":1,"#
-                + #""labels":{"k":"v"},"loadAgeSeconds":-1,"name":"n","platforms":["linux/amd64"],"#
-                + #""queued":0,"running":1,"slots":2,"state":"alive","version":"1"}]}"#)
+                + #""address":"a:1","alternatives":[],"cacheBytes":4,"cacheKeys":3,"conditions":[],"cpuBusy":0,"#
+                + #""diskFree":0,"incarnation":1,"labels":{"k":"v"},"loadAgeSeconds":-1,"memoryFree":0,"name":"n","#
+                + #""platforms":["linux/amd64"],"queued":0,"running":1,"slots":2,"state":"alive","version":"1"}]}"#)
     }
 
     @Test(arguments: [("512MB", 512_000_000), ("1GiB", 1_073_741_824), ("7", 7), ("1.5k", 1_536)] as [(String, Int64)])

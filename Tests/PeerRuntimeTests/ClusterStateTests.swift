@@ -10,6 +10,13 @@ import Testing
 
 @testable import PeerRuntime
 
+extension ClusterShell {
+    /// More word of the cluster at once than anybody can take.
+    fileprivate func flood(_ item: News, count: Int) {
+        for _ in 0..<count { tell(item) }
+    }
+}
+
 /// What `status` shows of gossip, and what changes while a node runs.
 @Suite(.serialized, .timeLimit(.minutes(2)))
 struct ClusterStateTests {
@@ -69,6 +76,47 @@ struct ClusterStateTests {
             #expect(counters["members.deaths"] == 0)
             #expect(counters["sent.bytesOf.probing"] ?? 0 > 0)
             #expect(counters["cacheMap.fetches"] != nil && counters["links.violated"] == 0)
+        }
+    }
+
+    @Test func `bad cache announcements, and word that finds no room, are counted and logged once`() async throws {
+        try await TestCluster.with(1) { cluster in
+            let (node, log) = (cluster.nodes[0], cluster.logs[0])
+            await node.cluster.flood(.delivered([255], PeerID(rawValue: 7)), count: 4 * ClusterShell.newsMax)
+            try await TestCluster.wait("the announcements were looked at") {
+                await node.gossip().counters["cacheMap.malformed"] ?? 0 > 1
+            }
+            #expect(await node.gossip().counters["newsDropped"] ?? 0 > 1)
+            #expect(log.lines(with: "word of the cluster was dropped").count == 1)
+            #expect(log.lines(with: "a cache announcement that no member writes is dropped").count == 1)
+        }
+    }
+
+    @Test func `a key that is found on its node is published again, though the budget was for others`() async throws {
+        // Some 16 keys.
+        try await TestCluster.with(2, change: { $0.mapBudget = 18 }) { cluster in
+            let (owner, reader) = (cluster.nodes[0], cluster.nodes[1])
+            let keys = (0..<40).map { CacheKey(Digest.of(Array("key \($0)".utf8))) }
+            var entries: [MapEntry] = []
+            for (number, key) in keys.enumerated() {
+                let entry = MapEntry(key: key, cost: Double(number + 1), lastUsed: 1)
+                try owner.store.store(
+                    CacheRecord(
+                        key: key, canonicalKey: key, outputs: [nil], created: 1, lastUsed: 1, cost: entry.cost,
+                        description: "step \(number)"))
+                entries.append(entry)
+            }
+            await owner.digests.add(entries)
+            try await TestCluster.wait("the reader knows of the costliest") {
+                await reader.digests.holders(of: keys[39]) == [owner.selfID]
+            }
+            #expect(await owner.records.find(keys[0]) != nil)
+            try await TestCluster.wait("the reader knows of the one that was used") {
+                await reader.digests.holders(of: keys[0]) == [owner.selfID]
+            }
+            try owner.store.flush()
+            #expect(try owner.store.record(for: keys[0])?.lastUsed ?? 0 > 1)
+            #expect(try owner.store.record(for: keys[1])?.lastUsed == 1)
         }
     }
 

@@ -1,18 +1,31 @@
 import BuildSession
 import Foundation
 import OCI
+import Synchronization
 
 /// A client with one directory and some secrets, in this process.
 final class DirectorySession: ClientSession {
     private struct NotServed: Error {}
 
+    /// One sync of the directory, by names on its top level.
+    struct Sync: Sendable, Equatable {
+        /// What the receiver had before.
+        var found: Set<String>
+        var sent: Set<String>
+    }
+
     let id: String
-    let sharedKey = ""
+    let sharedKey: String
     private let directory: String
     private let secrets: [String: String]
+    private let log = Mutex<[Sync]>([])
 
-    init(id: String, directory: String, secrets: [String: String] = [:]) {
+    /// All syncs so far, in their order.
+    var syncs: [Sync] { log.withLock { $0 } }
+
+    init(id: String, directory: String, secrets: [String: String] = [:], sharedKey: String = "") {
         self.id = id
+        self.sharedKey = sharedKey
         self.directory = directory
         self.secrets = secrets
     }
@@ -27,10 +40,20 @@ final class DirectorySession: ClientSession {
         _ request: DirectoryRequest, into target: String, progress: @escaping @Sendable (Int64) -> Void
     ) async throws -> DirectoryChanges {
         let files = FileManager.default
-        for name in try files.contentsOfDirectory(atPath: target) { try files.removeItem(atPath: target + "/" + name) }
-        let names = try files.contentsOfDirectory(atPath: directory)
-        for name in names { try files.copyItem(atPath: directory + "/" + name, toPath: target + "/" + name) }
-        return DirectoryChanges(entries: names.count, bytes: 0)
+        let found = Set(try files.contentsOfDirectory(atPath: target))
+        // Patterns are plain names here.
+        let wanted = Set(try files.contentsOfDirectory(atPath: directory)).filter { name in
+            request.includePatterns.isEmpty || request.includePatterns.contains(name)
+        }
+        let same = wanted.intersection(found).filter { name in
+            request.comparison == .metadata
+                && files.contentsEqual(atPath: directory + "/" + name, andPath: target + "/" + name)
+        }
+        let (stale, sent) = (found.subtracting(same), wanted.subtracting(same))
+        for name in stale { try files.removeItem(atPath: target + "/" + name) }
+        for name in sent { try files.copyItem(atPath: directory + "/" + name, toPath: target + "/" + name) }
+        log.withLock { $0.append(Sync(found: found, sent: sent)) }
+        return DirectoryChanges(entries: stale.union(sent).count, bytes: 0)
     }
 
     func sendFile(

@@ -66,6 +66,28 @@ import Testing
         }
     }
 
+    @Test func `comes whole without its registry although one node has damaged bytes of all blobs`() async throws {
+        let registry = try await DockerRegistry.start()
+        defer { registry.stop() }
+        let blobs = try await Self.push(to: registry, AnonymousAccess())
+        let reference = try Reference(parsing: registry.host + "/team/base:1")
+        try await TestCluster.with(3) { cluster in
+            let trees = try await Self.fetch(reference, at: cluster.nodes[1...], AnonymousAccess())
+            registry.halt()
+            for blob in blobs { try Self.damage(blob, at: cluster.nodes[1]) }
+            let late = try await Self.fetch(reference, at: cluster.nodes[..<1], AnonymousAccess())
+            #expect(late[0].layers.map(\.id) == trees[0].layers.map(\.id))
+        }
+    }
+
+    /// Flips a bit of a blob in a node's store.
+    private static func damage(_ blob: Digest, at node: Node) throws {
+        let url = URL(fileURLWithPath: node.settings.root + "/content/blobs/sha256/" + blob.hex)
+        var bytes = try Data(contentsOf: url)
+        bytes[0] ^= 1
+        try bytes.write(to: url)
+    }
+
     private static func fetch(
         _ reference: Reference, at nodes: ArraySlice<Node>, _ credentials: any CredentialSource
     ) async throws -> [LayerChain] {

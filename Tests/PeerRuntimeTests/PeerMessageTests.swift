@@ -14,9 +14,9 @@ struct PeerMessageTests {
         let blob = Descriptor(
             mediaType: "application/vnd.oci.image.layer.v1.tar+zstd",
             digest: Digest.of("\(random.next())".utf8.map { $0 }),
-            size: Int64(random.next() >> 2), annotations: seed % 2 == 0 ? nil : ["a": "b"])
+            size: Int64(random.next() >> 14), annotations: seed % 2 == 0 ? nil : ["a": "b"])
         return LayerDescriptor(
-            id: Digest.of("\(random.next())".utf8.map { $0 }), bytes: Int64(random.next() >> 1),
+            id: Digest.of("\(random.next())".utf8.map { $0 }), bytes: Int64(random.next() >> 14),
             diffID: seed % 3 == 0 ? nil : Digest.of("\(random.next())".utf8.map { $0 }),
             blob: seed % 5 == 0 ? nil : blob)
     }
@@ -91,6 +91,16 @@ struct PeerMessageTests {
                     }
                 ]
             })
+        let above = LayerDescriptor.bytesMax + 1
+        for (bytes, size) in [(above, 1), (.max, 1), (1, above)] as [(Int64, Int64)] {
+            var large = PeerMessage.layer(layer(1))
+            large.bytes = bytes
+            large.blob.size = size
+            hostile.append(
+                .with {
+                    $0 = good; $0.outputs = [.with { $0.layers = [large] }]
+                })
+        }
         for message in hostile { #expect(throws: PeerCallError.self) { try PeerMessage.record(message) } }
     }
 

@@ -155,6 +155,60 @@ struct PullingTests {
         }
     }
 
+    @Test func `what an export pulls is not collected before it is done, and then it can be`() async throws {
+        try await TestCluster.with(2) { cluster in
+            let (puller, holder) = (cluster.nodes[0], cluster.nodes[1])
+            let chain = try layer("second", at: holder, over: try layer("first", at: holder))
+            let layers = chain.layers.map(\.id)
+            let dialer = WatchedDialer(puller.cluster)
+            // A collection of all that can be done without, each time that a layer is to come.
+            dialer.opens = { service, _ in
+                guard service == .layer else { return }
+                _ = try await puller.removeUsage(ids: layers.map(\.hex))
+            }
+            let push = ImagePush(
+                loader: puller.parts.loader, registry: puller.parts.pushes.push.registry,
+                fetcher: fetcher(of: puller, dialer, period: LeaseRenewal.periodDefault))
+            let item = ImagePush.Item(
+                platform: .host, tree: Assignment.Input(chain: chain, holders: [holder.selfID]), config: nil,
+                baseConfig: nil)
+            let request = ImagePush.Request(build: "b", items: [item], attributes: [:], metadata: [:], session: nil)
+            let outcome = try await push.run(request) { _, _, _, _, _ in }
+            #expect(outcome.response["containerimage.digest"] != nil)
+            #expect(dialer.count(of: .layer) >= 2)
+            let store = puller.parts.snapshots
+            #expect(layers.allSatisfy { store.contains($0) && !store.isNeeded($0) })
+            _ = try await puller.removeUsage(ids: layers.map(\.hex))
+            #expect(!layers.contains { store.contains($0) })
+        }
+    }
+
+    @Test func `a result that comes to be read is not collected while its last layers arrive`() async throws {
+        try await TestCluster.with(2) { cluster in
+            let home = cluster.nodes[0]
+            try await home.setDraining(node: "n0", true)
+            let (parts, dialer) = (home.parts, WatchedDialer(home.cluster))
+            dialer.opens = { service, _ in
+                guard service == .layer else { return }
+                _ = try await home.removeUsage(ids: try await home.diskUsage().records.map(\.id))
+            }
+            let watched = NodeParts(
+                dialer: parts.dialer, solver: parts.solver, snapshots: parts.snapshots, blobs: parts.blobs,
+                fetcher: fetcher(of: home, dialer, period: LeaseRenewal.periodDefault), loader: parts.loader,
+                pushes: parts.pushes, metadata: parts.metadata, exportDirectory: parts.exportDirectory,
+                platforms: parts.platforms, logger: parts.logger)
+            let session = cluster.session("s")
+            let build = Build(BuildRequest(reference: "b", session: session), node: watched) { _ in }
+            await parts.solver.begin(
+                "b", SolverShell.Client(session: session, entitlements: [], progress: build.progress))
+            let reference = try await build.load(try TestGraph.chain(["echo 1 > /1", "echo 2 > /2"]))
+            let text = try await build.readFile(reference, path: "/1", range: nil)
+            #expect(String(decoding: text, as: UTF8.self) == "1\n")
+            #expect(dialer.count(of: .layer) >= 2)
+            await build.abandon(reason: "test")
+        }
+    }
+
     private static let noObserver = Execution.Observer(
         started: {}, log: { _, _ in }, progress: { _, _, _, _, _ in })
 

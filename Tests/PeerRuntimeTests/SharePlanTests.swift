@@ -48,6 +48,23 @@ import Testing
         }
     }
 
+    @Test(arguments: UInt8(0)..<32) func `a node that gave wrong bytes owns nothing and is asked last`(_ seed: UInt8) {
+        let blob = Digest.of([seed])
+        for node in Self.nodes {
+            let others = Self.nodes.filter { $0 != node }
+            for liar in others {
+                let plan = SharePlan(for: blob, own: node, peers: others, demoted: [liar], isAsked: false)
+                let without = Self.plan(blob, node, among: Self.nodes.filter { $0 != liar })
+                #expect(plan.steps.dropLast() == without.steps.dropLast())
+                guard case .holders(let last)? = plan.steps.last else {
+                    Issue.record("\(plan)")
+                    return
+                }
+                #expect(last.last == liar && Set(last) == Set(others))
+            }
+        }
+    }
+
     @Test func `when the owner dies the next of the ranking was everybody's second`() {
         for seed in UInt8(0)..<32 {
             let blob = Digest.of([seed])

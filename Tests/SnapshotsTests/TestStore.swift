@@ -15,9 +15,9 @@ final class TestStore: Sendable {
     let snapshots: SnapshotStore
     private static let numbers = Atomic<Int>(0)
 
-    init(disk: DiskCalls = .system) throws {
+    init(disk: DiskCalls = .system, transferLimits: TransferLimits = TransferLimits()) throws {
         root = Self.freshDirectory()
-        snapshots = try SnapshotStore(root: root + "/store", disk: disk)
+        snapshots = try SnapshotStore(root: root + "/store", disk: disk, transferLimits: transferLimits)
     }
 
     deinit {
@@ -125,18 +125,7 @@ func treeDump(_ path: String) -> String {
 }
 
 /// Bytes to read once.
-final class Bytes: ByteSource {
-    private let rest: Mutex<ArraySlice<UInt8>>
-    init(_ bytes: [UInt8]) { rest = Mutex(bytes[...]) }
-    func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        rest.withLock { rest in
-            let count = min(rest.count, buffer.count)
-            buffer.copyBytes(from: rest.prefix(count))
-            rest = rest.dropFirst(count)
-            return count
-        }
-    }
-}
+typealias Bytes = ArchiveBytes
 
 struct StreamReset: Error {}
 

@@ -66,5 +66,10 @@ import Testing
         estimates.record("x", seconds: 10)
         estimates.record("x", seconds: 20)
         #expect(abs(estimates.expected("x") - 13) < 0.001)
+        // What a peer may say that no step takes.
+        for seconds in [Double.nan, .infinity, -1] { estimates.record("x", seconds: seconds) }
+        estimates.record("y", seconds: .nan)
+        #expect(abs(estimates.expected("x") - 13) < 0.001)
+        #expect(estimates.expected("y") == Placement.runSecondsDefault)
     }
 }

@@ -105,8 +105,8 @@ internal import Transfer
                 exchange.asked[1] = nil
                 #expect(exchange.dropped.isEmpty)
             default:
-                exchange.now = exchange.now + PullPlan.stallLimit
-                exchange.tell(.heard(2))
+                exchange.now = exchange.now + TransferLimits().silence
+                exchange.tell(.heard(2, .part(bytes: 1)))
                 exchange.tell(.tick)
                 #expect(exchange.dropped.isEmpty)
                 exchange.now = exchange.now + .milliseconds(1)
@@ -132,5 +132,92 @@ internal import Transfer
         exchange.tell(.joined(2))
         exchange.run([2: 1])
         #expect(exchange.isFinished)
+    }
+
+    @Test func `a holder that sends drop by drop is replaced, and not as a liar`() {
+        let limits = TransferLimits()
+        var exchange = Exchange(chunks: 50, holders: 1)
+        exchange.tell(.joined(1))
+        let drop = Duration.seconds(4)
+        #expect(drop < limits.silence)
+        while exchange.dropped.isEmpty, exchange.now - .zero < limits.ratePeriod * 3 {
+            exchange.now = exchange.now + drop
+            exchange.tell(.heard(1, .part(bytes: 1)))
+            exchange.tell(.tick)
+        }
+        #expect(exchange.dropped == [1: .stalled])
+        #expect(exchange.now - .zero <= limits.ratePeriod + drop)
+        exchange.tell(.joined(2))
+        exchange.run([2: 10])
+        #expect(exchange.isFinished)
+    }
+
+    @Test func `a slow holder that keeps the least rate is not replaced`() {
+        let limits = TransferLimits()
+        var exchange = Exchange(chunks: 50, holders: 1)
+        exchange.tell(.joined(1))
+        for _ in 0..<300 {
+            exchange.now = exchange.now + .seconds(1)
+            exchange.tell(.heard(1, .part(bytes: limits.leastRate)))
+            exchange.tell(.tick)
+        }
+        #expect(exchange.dropped.isEmpty)
+    }
+
+    @Test func `a holder that serves others first is waited for as long as it says so`() {
+        var exchange = Exchange(chunks: 50, holders: 1)
+        exchange.tell(.joined(1))
+        for _ in 0..<3_600 {
+            exchange.now = exchange.now + .seconds(1)
+            exchange.tell(.heard(1, .waiting))
+            exchange.tell(.tick)
+        }
+        #expect(exchange.dropped.isEmpty)
+        var frozen = exchange
+        frozen.now = frozen.now + TransferLimits().silence + .milliseconds(1)
+        frozen.tell(.tick)
+        #expect(frozen.dropped == [1: .stalled])
+        // Its rate is that of the time in which it served.
+        exchange.now = exchange.now + .milliseconds(10)
+        for _ in 0..<3 {
+            let answers = exchange.answer(1)
+            #expect(answers)
+            exchange.now = exchange.now + .milliseconds(10)
+        }
+        #expect((exchange.asked[1]?.count ?? 0) > 2)
+    }
+
+    @Test func `what a holder that serves others first was asked for comes from one that serves now`() {
+        var exchange = Exchange(chunks: 50, holders: 2)
+        exchange.tell(.joined(1))
+        exchange.tell(.joined(2))
+        #expect(exchange.asked[1]?.isEmpty == false)
+        for _ in 0..<exchange.plan.requests.count where !exchange.isFinished {
+            exchange.now = exchange.now + .seconds(1)
+            exchange.tell(.heard(1, .waiting))
+            exchange.tell(.tick)
+            let answers = exchange.answer(2)
+            #expect(answers)
+        }
+        #expect(exchange.isFinished && exchange.dropped.isEmpty && exchange.served[1] == nil)
+        #expect(exchange.checked.values.allSatisfy { $0 == 1 })
+    }
+
+    @Test func `a pack is expected once, and from a holder that was asked for it`() throws {
+        var exchange = Exchange(chunks: 200, holders: 2)
+        exchange.tell(.joined(1))
+        exchange.tell(.joined(2))
+        let own = try #require(exchange.asked[1]?.first)
+        #expect(exchange.plan.expected(own.number, of: 1) == own.bytes)
+        #expect(exchange.plan.expected(own.number, of: 2) == nil)
+        #expect(exchange.plan.expected(own.number, of: 3) == nil)
+        #expect(exchange.plan.expected(exchange.plan.requests.count, of: 1) == nil)
+        let answers = exchange.answer(1)
+        #expect(answers)
+        #expect(exchange.plan.expected(own.number, of: 1) == nil)
+        #expect(exchange.plan.works(1))
+        let next = try #require(exchange.asked[1]?.first)
+        exchange.tell(.left(1))
+        #expect(!exchange.plan.works(1) && exchange.plan.expected(next.number, of: 1) == nil)
     }
 }

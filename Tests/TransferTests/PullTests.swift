@@ -21,6 +21,30 @@ internal import Transfer
         #expect(table.bytes == 6)
     }
 
+    @Test func `chunks of one digest and several lengths are told apart, in a part of the layer too`() throws {
+        func file(_ path: String, _ size: Int64) -> LayerEntry {
+            let content = ChunkedContent(whole: Digest.of([1]))
+            return LayerEntry(path: Array(path.utf8), mode: 0o644, kind: .file(size: size, content: content))
+        }
+        let directory = LayerEntry(path: Array("d".utf8), mode: 0o755, kind: .directory(isOpaque: false))
+        let whole = try LayerManifest(
+            entries: [directory, file("d/a", 10), file("d/b", 20), file("d/c", 10), file("e", 30)])
+        let table = ChunkTable(whole)
+        #expect(table.chunks.map(\.length) == [10, 20, 30])
+        #expect(table.places(of: 0).map(\.entry) == [1, 3])
+        #expect(table.bytes == 60)
+
+        let footprint = try #require(try TreeFootprint(of: [ContentSelector(path: "/d")], in: [whole]))
+        let part = try LayerPart(of: whole, footprint)
+        let wanted = part.ordinalsOfWhole(Array(ChunkTable(part.manifest).chunks.indices))
+        #expect(wanted == [0, 1])
+        let plan = PullPlan(missing: wanted, holders: 1) { part.wholeTable.chunks[$0].length }
+        for request in plan.requests {
+            let want = TransferMessage.want(request: request.number, request.ranges)
+            #expect(try TransferMessage(decoding: want.encoded()) == want)
+        }
+    }
+
     @Test func `a manifest comes in packs and is checked against its name`() throws {
         let manifest = try manifest()
         let encoded = manifest.encoded()
@@ -95,7 +119,7 @@ internal import Transfer
             .head(total: 300, [1, 2]), .part([]), .askManifest, .manifest(total: 1 << 40), .failure("why"),
             .want(request: 70_000, [0..<4, 70_000..<70_001]), .pack(pack), .askOutline(request: 1, [2..<3]),
             .outline(request: 5, [.init(length: 4_096, key: 1), .init(length: 1, key: .max)]),
-            .wantPieces(request: 6, [0..<1, 2..<9], pieces: [3..<5]),
+            .wantPieces(request: 6, [0..<1, 2..<9], pieces: [3..<5]), .waiting,
         ]
         for message in messages {
             let encoded = message.encoded()

@@ -96,6 +96,33 @@ import Wire
         }
     }
 
+    @Test func `who waits for its turn is told so until it is served`() async throws {
+        var times = LinkTimes()
+        times.waitingPulse = .milliseconds(10)
+        try await withPair(times: times) {
+            $0.servedBulkMax = 1
+        } _: { left, right in
+            await right.links.setWaitingMessage { $0 == "echo" ? [7] : nil }
+            let first = try await left.links.open("echo", to: right.address, expecting: nil, priority: .prefetch)
+            try await first.send([1])
+            #expect(try await first.receive() == [1])
+            let silent = try await left.links.open("sink", to: right.address, expecting: nil, priority: .prefetch)
+            let queued = try await left.links.open("echo", to: right.address, expecting: nil, priority: .pull)
+            for _ in 0..<3 { #expect(try await queued.receive() == [7]) }
+            await first.finish()
+            #expect(try await first.receive() == nil)
+            // Nothing is said once it is served, and nothing where the service has no word for it.
+            try await queued.send([2])
+            var message = try await queued.receive()
+            while message == [7] { message = try await queued.receive() }
+            #expect(message == [2])
+            await queued.finish()
+            #expect(try await queued.receive() == nil)
+            await silent.finish()
+            #expect(try await silent.receive() == Array("0".utf8))
+        }
+    }
+
     @Test func `connections that say nothing keep nobody out for long`() async throws {
         var times = LinkTimes()
         times.handshake = .seconds(60)

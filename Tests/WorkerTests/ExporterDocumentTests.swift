@@ -81,6 +81,7 @@ import Testing
             (0, 0, "1970-01-01T00:00:00Z"), (951_782_400, 0, "2000-02-29T00:00:00Z"),
             (1_700_000_000, 120_000_000, "2023-11-14T22:13:20.12Z"), (-1, 0, "1969-12-31T23:59:59Z"),
             (253_402_300_799, 1, "9999-12-31T23:59:59.000000001Z"),
+            (.min, 0, "0001-01-01T00:00:00Z"), (.max, 0, "9999-12-31T23:59:59Z"),
         ] as [(Int64, UInt32, String)])
     func `times are RFC 3339 in UTC`(seconds: Int64, nanoseconds: UInt32, expected: String) {
         #expect(Timestamp.text(seconds: seconds, nanoseconds: nanoseconds) == expected)

@@ -54,6 +54,46 @@ import Testing
         }
     }
 
+    @Test func `a blob or document that is damaged on the disk is fetched again`() async throws {
+        let registry = try await DockerRegistry.start()
+        defer { registry.stop() }
+        try await ImageFixture.with { node in
+            let base = try await node.pushBase(to: "\(registry.host)/base:1")
+            let first = try await node.source.fetch(base.reference, platform: .host, credentials: AnonymousAccess())
+            for layer in first.layers { try node.snapshots.remove(layer.id) }
+            let blobs = base.layers.map(\.digest) + [Digest.of(base.config), Digest.of(base.manifest)]
+            for blob in blobs {
+                var bytes = try node.content.read(blob)
+                bytes[bytes.count / 2] ^= 1
+                try Data(bytes).write(to: URL(fileURLWithPath: node.content.path(of: blob)))
+            }
+            let second = try await node.source.fetch(base.reference, platform: .host, credentials: AnonymousAccess())
+            #expect(second == first)
+            for blob in blobs { #expect(try node.content.reader(of: blob).damage() == nil) }
+        }
+    }
+
+    @Test func `an image whose layer is not that of its configuration is refused, and its blob kept`() async throws {
+        let registry = try await DockerRegistry.start()
+        defer { registry.stop() }
+        try await ImageFixture.with { node in
+            let base = try await node.pushBase(to: "\(registry.host)/base:1")
+            let provider = RegistryBlobs(
+                node.registry.repository(of: base.reference, credentials: AnonymousAccess()))
+            var config = ImageConfig(platform: .host)
+            config.rootfs = ImageConfig.RootFilesystem(diffIDs: base.diffIDs.reversed())
+            let loaded = ImageLoader.Loaded(
+                manifestDigest: Digest.of(base.manifest),
+                manifest: try JSONDecoder().decode(ImageManifest.self, from: Data(base.manifest)),
+                config: [UInt8](try JSONEncoder().encode(config)))
+            await #expect(throws: ArchiveError.self) {
+                try await node.loader.layers(
+                    of: loaded, limit: 1, from: provider, blobFetcher: nil, progress: { _, _, _, _, _ in })
+            }
+            #expect(node.content.contains(base.layers[0].digest))
+        }
+    }
+
     @Test func `peers are asked for blobs before the registry`() async throws {
         let registry = try await DockerRegistry.start()
         defer { registry.stop() }

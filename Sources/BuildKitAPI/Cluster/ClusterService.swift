@@ -161,6 +161,9 @@ struct ClusterService: Peerbuild_V1_Cluster.SimpleServiceProtocol {
             $0.loadAgeSeconds = member.loadAgeSeconds ?? -1
             $0.alternatives = member.alternatives
             $0.conditions = member.conditions
+            $0.cpuBusy = member.cpuBusy
+            $0.memoryFree = member.memoryFree
+            $0.diskFree = member.diskFree
         }
     }
 

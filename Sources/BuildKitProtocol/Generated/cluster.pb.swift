@@ -123,10 +123,28 @@ package nonisolated struct Peerbuild_V1_Member: @unchecked Sendable {
     set {_uniqueStorage()._alternatives = newValue}
   }
 
-  /// What is wrong with it beside its state: stalled, udp-blocked, address-doubtful, draining, key-set-differs.
+  /// What is wrong with it beside its state: stalled, udp-blocked, address-doubtful, draining, disk-low, key-set-differs.
   package var conditions: [String] {
     get {_storage._conditions}
     set {_uniqueStorage()._conditions = newValue}
+  }
+
+  /// Share of its processors' time that is used, 0 to 1.
+  package var cpuBusy: Double {
+    get {_storage._cpuBusy}
+    set {_uniqueStorage()._cpuBusy = newValue}
+  }
+
+  /// Bytes of memory that processes there could still get; 0 when not known.
+  package var memoryFree: UInt64 {
+    get {_storage._memoryFree}
+    set {_uniqueStorage()._memoryFree = newValue}
+  }
+
+  /// Bytes that its root directory's file system still takes; 0 when not known.
+  package var diskFree: UInt64 {
+    get {_storage._diskFree}
+    set {_uniqueStorage()._diskFree = newValue}
   }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -588,7 +606,7 @@ nonisolated extension Peerbuild_V1_StatusRequest: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Member"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{1}address\0\u{1}state\0\u{1}incarnation\0\u{1}slots\0\u{1}running\0\u{1}queued\0\u{1}labels\0\u{1}platforms\0\u{3}cache_keys\0\u{3}cache_bytes\0\u{1}version\0\u{1}self\0\u{3}load_age_seconds\0\u{1}alternatives\0\u{1}conditions\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{1}address\0\u{1}state\0\u{1}incarnation\0\u{1}slots\0\u{1}running\0\u{1}queued\0\u{1}labels\0\u{1}platforms\0\u{3}cache_keys\0\u{3}cache_bytes\0\u{1}version\0\u{1}self\0\u{3}load_age_seconds\0\u{1}alternatives\0\u{1}conditions\0\u{3}cpu_busy\0\u{3}memory_free\0\u{3}disk_free\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
@@ -608,6 +626,9 @@ nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf.
     var _loadAgeSeconds: Double = 0
     var _alternatives: [String] = []
     var _conditions: [String] = []
+    var _cpuBusy: Double = 0
+    var _memoryFree: UInt64 = 0
+    var _diskFree: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -635,6 +656,9 @@ nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf.
       _loadAgeSeconds = source._loadAgeSeconds
       _alternatives = source._alternatives
       _conditions = source._conditions
+      _cpuBusy = source._cpuBusy
+      _memoryFree = source._memoryFree
+      _diskFree = source._diskFree
     }
   }
 
@@ -670,6 +694,9 @@ nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf.
         case 15: try { try decoder.decodeSingularDoubleField(value: &_storage._loadAgeSeconds) }()
         case 16: try { try decoder.decodeRepeatedStringField(value: &_storage._alternatives) }()
         case 17: try { try decoder.decodeRepeatedStringField(value: &_storage._conditions) }()
+        case 18: try { try decoder.decodeSingularDoubleField(value: &_storage._cpuBusy) }()
+        case 19: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryFree) }()
+        case 20: try { try decoder.decodeSingularUInt64Field(value: &_storage._diskFree) }()
         default: break
         }
       }
@@ -729,6 +756,15 @@ nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf.
       if !_storage._conditions.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._conditions, fieldNumber: 17)
       }
+      if _storage._cpuBusy.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._cpuBusy, fieldNumber: 18)
+      }
+      if _storage._memoryFree != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._memoryFree, fieldNumber: 19)
+      }
+      if _storage._diskFree != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._diskFree, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -755,6 +791,9 @@ nonisolated extension Peerbuild_V1_Member: SwiftProtobuf.Message, SwiftProtobuf.
         if _storage._loadAgeSeconds != rhs_storage._loadAgeSeconds {return false}
         if _storage._alternatives != rhs_storage._alternatives {return false}
         if _storage._conditions != rhs_storage._conditions {return false}
+        if _storage._cpuBusy != rhs_storage._cpuBusy {return false}
+        if _storage._memoryFree != rhs_storage._memoryFree {return false}
+        if _storage._diskFree != rhs_storage._diskFree {return false}
         return true
       }
       if !storagesAreEqual {return false}

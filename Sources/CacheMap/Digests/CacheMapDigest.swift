@@ -20,7 +20,7 @@ package struct CacheMapDigest: Sendable {
         package static let pageBytesMin = 200
     }
 
-    private struct Entry: Sendable {
+    struct Entry: Sendable {
         var rank: Double
         var isPublished: Bool
     }
@@ -35,6 +35,11 @@ package struct CacheMapDigest: Sendable {
     /// When the budget is exceeded so much of it stays published, and below the other share more is published again.
     private static let keptPercent = 90
     private static let refillPercent = 70
+    /// How far above the least that is published a held key has to rise by its use to be published too.
+    ///
+    /// Worth twice as much, or used a half-life later: keys that are used in turn, more than the budget pays for, do not
+    /// take each other's place at every use.
+    private static let gainMin = 1.0
 
     package private(set) var epoch: UInt32
     package private(set) var sequence: UInt32 = 0
@@ -43,17 +48,17 @@ package struct CacheMapDigest: Sendable {
     package let settings: Settings
     private let hashKey: MapHashKey
     /// By full hash.
-    private var entries: [UInt64: Entry] = [:]
+    private(set) var entries: [UInt64: Entry] = [:]
     /// Published keys by short hash; nearly always one.
     private var published: [UInt32: UInt16] = [:]
     /// Short hashes that changed since the last flush, and whether they were announced then.
-    private var changed: [UInt32: Bool] = [:]
+    private(set) var changed: [UInt32: Bool] = [:]
     private var announcedCount = 0
     /// Lowest rank that is published while not all is.
     private var floor: Double?
-    private var partition: DigestPartition
-    private var log: [(at: MonotonicInstant, delta: MapDelta)] = []
-    private var rendered: (sequence: UInt32, pages: [DigestPage])?
+    private(set) var partition: DigestPartition
+    var log: [(at: MonotonicInstant, delta: MapDelta)] = []
+    var rendered: (sequence: UInt32, pages: [DigestPage])?
 
     /// Makes the digest of what is held now.
     ///
@@ -118,6 +123,19 @@ package struct CacheMapDigest: Sendable {
         if published.count > keysMax { publishLess() }
     }
 
+    /// A key that is held was used: it is worth more from now on; a key that is not held stays so.
+    ///
+    /// One that is not published is published when it gains enough by it, else with the next choice of the best.
+    package mutating func use(_ entry: MapEntry) {
+        let hash = hashKey.hash(entry.key)
+        let rank = entry.rank
+        guard let known = entries[hash], rank > known.rank else { return }
+        entries[hash]?.rank = rank
+        guard !known.isPublished, let floor, rank >= floor + Self.gainMin else { return }
+        publish(hash)
+        if published.count > keysMax { publishLess() }
+    }
+
     package mutating func remove(_ key: CacheKey) {
         let hash = hashKey.hash(key)
         guard let entry = entries[hash] else { return }
@@ -131,7 +149,8 @@ package struct CacheMapDigest: Sendable {
 
     /// The deltas for what changed since the last flush, in order; each fits a user record.
     ///
-    /// None, and a new epoch, if most of the digest is gone: pages are shorter then.
+    /// None, and a new epoch, if most of the digest is gone: pages are shorter then. The same if the epoch has no
+    /// sequences left.
     package mutating func flush(at now: MonotonicInstant) -> [MapDelta] {
         var adds: [UInt32] = []
         var removes: [UInt32] = []
@@ -144,7 +163,9 @@ package struct CacheMapDigest: Sendable {
         guard !adds.isEmpty || !removes.isEmpty else { return [] }
         adds.sort()
         removes.sort()
-        if removes.count > Self.removesMin, removes.count * 2 > announcedCount {
+        // Each delta has a change, so there are no more of them than changes.
+        let isOver = adds.count + removes.count >= Int(MapPosition.sequencesEnd - sequence)
+        if isOver || removes.count > Self.removesMin && removes.count * 2 > announcedCount {
             for short in adds + removes { root ^= MapPosition.mix(short) }
             beginEpoch()
             return []
@@ -252,75 +273,5 @@ package struct CacheMapDigest: Sendable {
         for (_, hash) in order.prefix(count) where entries[hash]?.isPublished == false { publish(hash) }
         for (_, hash) in order.dropFirst(count) where entries[hash]?.isPublished == true { retract(hash) }
         floor = order[max(0, count - 1)].0
-    }
-
-    // MARK: Answers
-
-    /// All pages as of the last flush.
-    package mutating func pages() -> [DigestPage] {
-        if let rendered, rendered.sequence == sequence { return rendered.pages }
-        precondition(changed.isEmpty, "pages are made after a flush")
-        let hashes = entries.compactMap { $0.value.isPublished ? $0.key : nil }.sorted()
-        var pages: [DigestPage] = []
-        var start = 0
-        for part in partition.parts {
-            var end = start
-            while end < hashes.count, hashes[end] <= part.prefix.last { end += 1 }
-            render(part.prefix, hashes[start..<end], version: part.version, into: &pages)
-            start = end
-        }
-        rendered = (sequence, pages)
-        return pages
-    }
-
-    /// A page that came out longer than the average goes as two.
-    private func render(
-        _ prefix: DigestPrefix, _ hashes: ArraySlice<UInt64>, version: UInt32, into pages: inout [DigestPage]
-    ) {
-        let page = DigestPage(
-            of: hashes, prefix: prefix, version: version, rate: rate, encoding: settings.encoding)
-        guard page.encoded().count > settings.pageBytes, prefix.depth < DigestPrefix.depthMax else {
-            pages.append(page)
-            return
-        }
-        let (low, high) = prefix.halves
-        let middle = hashes.firstIndex { $0 >= high.bits } ?? hashes.endIndex
-        render(low, hashes[..<middle], version: version, into: &pages)
-        render(high, hashes[middle...], version: version, into: &pages)
-    }
-
-    /// What brings the asker up to date, in order; each part fits one message of a stream.
-    ///
-    /// Flush before.
-    package mutating func answer(_ request: DigestRequest, at now: MonotonicInstant) -> [DigestPages] {
-        guard request.epoch == epoch, request.sequence <= sequence else { return answer(pages(), isWhole: true) }
-        log.removeFirst(log.prefix { now - $0.at > Self.logLifetime }.count)
-        let missing = log.map(\.delta).filter { $0.sequence > request.sequence }
-        let fresh = partition.parts.count { $0.version > request.sequence }
-        let deltaBytes = missing.reduce(0) { $0 + $1.byteCount }
-        let isLogged = missing.count == Int(sequence - request.sequence)
-        if isLogged, deltaBytes <= min(Self.logBytesMax, max(1, fresh) * settings.pageBytes) {
-            return [part([], deltas: missing, isWhole: false, isFirst: true, isLast: true)]
-        }
-        return answer(pages().filter { $0.version > request.sequence }, isWhole: false)
-    }
-
-    private func answer(_ pages: [DigestPage], isWhole: Bool) -> [DigestPages] {
-        var answers: [DigestPages] = []
-        var rest = pages[...]
-        repeat {
-            let some = Array(rest.prefix(DigestPages.pagesMax))
-            rest = rest.dropFirst(some.count)
-            answers.append(part(some, deltas: [], isWhole: isWhole, isFirst: answers.isEmpty, isLast: rest.isEmpty))
-        } while !rest.isEmpty
-        return answers
-    }
-
-    private func part(
-        _ pages: [DigestPage], deltas: [MapDelta], isWhole: Bool, isFirst: Bool, isLast: Bool
-    ) -> DigestPages {
-        DigestPages(
-            position: position, rate: rate, isWhole: isWhole, isFirst: isFirst, isLast: isLast, isPartial: isPartial,
-            pages: pages, deltas: deltas)
     }
 }

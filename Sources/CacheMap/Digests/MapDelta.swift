@@ -91,7 +91,9 @@ package struct MapDelta: Hashable, Sendable {
     init(from reader: inout ByteReader) throws(CodecError) {
         epoch = try reader.read()
         sequence = try reader.read()
-        guard epoch > 0, sequence > 0 else { throw .invalid(field: "delta sequence") }
+        guard epoch > 0, sequence > 0, sequence < MapPosition.sequencesEnd else {
+            throw .invalid(field: "delta sequence")
+        }
         let flags: UInt8 = try reader.read()
         guard flags <= 1 else { throw .invalid(field: "delta flags") }
         isPartial = flags == 1

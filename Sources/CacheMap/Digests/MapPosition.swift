@@ -17,6 +17,8 @@ package struct MapPosition: Hashable, Sendable {
 
     /// Encoded size in bytes.
     static let byteCount = 16
+    /// No sequence reaches this, so that there is always a next one: an owner begins a new epoch before.
+    static let sequencesEnd = UInt32.max
 
     /// What a short hash adds to a root, or takes from it.
     static func mix(_ short: UInt32) -> UInt64 { SplitMix64.mix(UInt64(short) &+ 0x6D61_7020_726F_6F74) }
@@ -42,6 +44,7 @@ package struct MapPosition: Hashable, Sendable {
     init(from reader: inout ByteReader) throws(CodecError) {
         epoch = try reader.read()
         sequence = try reader.read()
+        guard sequence < Self.sequencesEnd else { throw .outOfRange(field: "sequence") }
         root = try reader.read()
     }
 }

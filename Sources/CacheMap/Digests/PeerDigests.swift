@@ -26,7 +26,9 @@ package struct PeerDigests: Sendable {
 
     /// Members that may have a digest here.
     package static let peersMax = 4_096
-    /// Pages of all peers together: some 200 MB.
+    /// Pages of all peers together, some 200 MB.
+    ///
+    /// Digests of peers that are down make room for others.
     package static let pagesMax = 196_608
     /// Answers after which a peer's share of denials is judged.
     package static let judgedAnswers = 200
@@ -44,6 +46,8 @@ package struct PeerDigests: Sendable {
     private var early: [PeerID: [MapDelta]] = [:]
     private var answers: [PeerID: Answers] = [:]
     private var pageCount = 0
+    /// Times that a peer with a digest went down.
+    private var downs: UInt64 = 0
 
     package init(hashKey: MapHashKey) { self.hashKey = hashKey }
 
@@ -75,6 +79,7 @@ package struct PeerDigests: Sendable {
             fresh.apply(delta) == .applied
         else { return .unusable(.unknown) }
         fresh.isLive = views[peer]?.isLive ?? true
+        fresh.downOrder = views[peer]?.downOrder ?? 0
         store(fresh, of: peer)
         return .applied
     }
@@ -115,11 +120,11 @@ package struct PeerDigests: Sendable {
     }
 
     private mutating func takeWhole(_ pages: [DigestPage], _ answer: DigestPages, _ peer: PeerID) -> Outcome {
-        guard views[peer] != nil || views.count < Self.peersMax,
-            pageCount - (views[peer]?.pages.pages.count ?? 0) + pages.count <= Self.pagesMax,
-            var view = PeerView(pages, answer)
+        guard views[peer] != nil || views.count < Self.peersMax, var view = PeerView(pages, answer),
+            makeRoom(for: view, of: peer)
         else { return .unusable(.refused) }
         view.isLive = views[peer]?.isLive ?? true
+        view.downOrder = views[peer]?.downOrder ?? 0
         store(view, of: peer)
         answers[peer] = nil
         return .applied
@@ -132,7 +137,9 @@ package struct PeerDigests: Sendable {
         view.isConfirmed = true
         // Gossip closed the gap meanwhile: older pages would undo what it brought.
         if view.position.sequence <= answer.position.sequence {
-            if !pages.isEmpty, !view.replace(pages, answer) { return .unusable(.refused) }
+            if !pages.isEmpty, !view.replace(pages, answer) || !makeRoom(for: view, of: peer) {
+                return .unusable(.refused)
+            }
             for delta in answer.deltas where delta.epoch == answer.position.epoch {
                 guard view.apply(delta) != .damaged else { return .unusable(.damaged) }
             }
@@ -142,6 +149,27 @@ package struct PeerDigests: Sendable {
         }
         store(view, of: peer)
         return .applied
+    }
+
+    /// Whether the pages of `view` have room beside those of all others.
+    ///
+    /// Digests of peers that are down go for it, the one that has been down for longest first; none when that is not
+    /// enough.
+    private mutating func makeRoom(for view: PeerView, of peer: PeerID) -> Bool {
+        let excess =
+            pageCount - (views[peer]?.pages.pages.count ?? 0) + view.pages.pages.count - Self.pagesMax
+        guard excess > 0 else { return true }
+        var freed = 0
+        var gone: [PeerID] = []
+        let down = views.filter { !$0.value.isLive && $0.key != peer && !$0.value.pages.pages.isEmpty }
+            .sorted { $0.value.downOrder < $1.value.downOrder }
+        for (other, unused) in down where freed < excess {
+            freed += unused.pages.pages.count
+            gone.append(other)
+        }
+        guard freed >= excess else { return false }
+        for other in gone { forget(other) }
+        return true
     }
 
     private mutating func store(_ view: PeerView, of peer: PeerID) {
@@ -166,8 +194,14 @@ package struct PeerDigests: Sendable {
         return isSamePlace ? .unusable(.damaged) : .ignored
     }
 
-    /// A peer that is not live keeps its digest, which is not used until it is back.
-    package mutating func setLive(_ peer: PeerID, _ isLive: Bool) { views[peer]?.isLive = isLive }
+    /// A peer that is not live keeps its digest while there is room; it is not used until the peer is back.
+    package mutating func setLive(_ peer: PeerID, _ isLive: Bool) {
+        guard let view = views[peer], view.isLive != isLive else { return }
+        views[peer]?.isLive = isLive
+        guard !isLive else { return }
+        downs += 1
+        views[peer]?.downOrder = downs
+    }
 
     /// The peer runs under a new boot: its digest is not used until that has said where it stands.
     package mutating func setRestarted(_ peer: PeerID) { views[peer]?.isConfirmed = false }

@@ -15,6 +15,8 @@ struct PeerView: Sendable {
     /// The owner's present boot has said that this is its digest.
     var isConfirmed = true
     var isLive = true
+    /// Counts the owners that went down, up to this one; 0 before it did.
+    var downOrder: UInt64 = 0
     private(set) var pages: PageTable
     /// Short hashes that came (true) or went since the pages.
     private(set) var changes: [UInt32: Bool] = [:]
@@ -79,9 +81,11 @@ struct PeerView: Sendable {
         return UInt32(truncatingIfNeeded: position.root) == delta.root
     }
 
-    /// Puts changed pages in the place of those they overlap; false unless the result covers every hash once.
+    /// Puts changed pages in the place of those they overlap.
+    ///
+    /// False unless the result covers every hash once, with no more pages than a peer may have.
     mutating func replace(_ fresh: [DigestPage], _ answer: DigestPages) -> Bool {
-        guard let merged = pages.replacing(fresh) else { return false }
+        guard let merged = pages.replacing(fresh), merged.pages.count <= Self.pagesMax else { return false }
         let replaced = fresh.map(\.prefix).sorted { $0.bits < $1.bits }
         pages = merged
         changes = changes.filter { !Self.covers(replaced, UInt64($0.key) << 32) }

@@ -7,6 +7,8 @@ extension MapExchange {
     package enum Event: Sendable {
         /// Results are durable: their keys may be announced.
         case added([MapEntry])
+        /// Results were used now, as their entries say: what is published above the budget follows from it.
+        case used([MapEntry])
         /// Results will be deleted, one protocol period from now or later.
         case removed([CacheKey])
         /// A user record of gossip, by its origin's present boot.

@@ -7,11 +7,13 @@ extension MapExchange {
             switch try DigestMessage(decoding: bytes) {
             case .delta(let delta):
                 counters.deltasReceived += 1
+                guard isFollowed(peer) else { return }
                 let outcome = digests.apply(delta, from: peer)
                 if outcome == .behind { counters.gaps += 1 }
                 let target = MapPosition(epoch: delta.epoch, sequence: delta.sequence, root: 0)
                 follow(outcome, peer, target: target, at: now)
             case .moved(let position):
+                guard isFollowed(peer) else { return }
                 follow(digests.observe(position, of: peer), peer, target: position, at: now)
             default: throw .invalid(field: "digest record")
             }
@@ -19,6 +21,10 @@ extension MapExchange {
             malformed(peer, error)
         }
     }
+
+    /// A digest is begun and kept up only for a member that is up: one that was forgotten would come back with a late
+    /// record, and nobody would say that it is down.
+    private func isFollowed(_ peer: PeerID) -> Bool { peers[peer]?.isLive == true }
 
     mutating func direct(_ bytes: [UInt8], from peer: PeerID, at now: MonotonicInstant) {
         do throws(CodecError) {

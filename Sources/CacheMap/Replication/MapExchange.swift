@@ -39,6 +39,8 @@ package struct MapExchange: Sendable {
     struct Peer: Sendable {
         var isLive = false
         var bootID: UInt64 = 0
+        /// Since when it is not live, if it is not.
+        var downSince = MonotonicInstant.zero
         var repair: Repair?
     }
 
@@ -99,6 +101,9 @@ package struct MapExchange: Sendable {
         effects.removeAll(keepingCapacity: true)
         switch event {
         case .added(let entries): add(entries, at: now)
+        case .used(let entries):
+            for entry in entries { own.use(entry) }
+            flushSoon(at: now)
         case .removed(let keys):
             for key in keys { own.remove(key) }
             // Told before anything is deleted.
@@ -134,6 +139,10 @@ package struct MapExchange: Sendable {
             own.add(entry)
             if entry.cost >= Self.urgentCost { isUrgent = true }
         }
+        flushSoon(at: now)
+    }
+
+    private mutating func flushSoon(at now: MonotonicInstant) {
         guard own.hasChanges else { return }
         let isFull = own.changedBytes >= own.settings.pageBytes
         if isUrgent || isFull { flush(at: now) } else if flushAt == nil { flushAt = now + flushDelay }
@@ -170,18 +179,33 @@ package struct MapExchange: Sendable {
     // MARK: Members
 
     private mutating func setMember(_ peer: PeerID, isLive: Bool, bootID: UInt64, at now: MonotonicInstant) {
-        guard peer != selfID, peers[peer] != nil || peers.count < PeerDigests.peersMax else { return }
+        guard peer != selfID,
+            peers[peer] != nil || peers.count < PeerDigests.peersMax || isLive && forgetLongestDown()
+        else { return }
         let before = peers[peer] ?? Peer()
         guard before.isLive != isLive || before.bootID != bootID else { return }
         var state = before
         state.isLive = isLive
         state.bootID = max(bootID, before.bootID)
         if !isLive { state.repair = nil }
+        if !isLive, before.isLive || peers[peer] == nil { state.downSince = now }
         peers[peer] = state
         if !isLive, let id = fetch(from: peer) { abandon(id) }
         digests.setLive(peer, isLive)
         if before.bootID != 0, bootID > before.bootID { digests.setRestarted(peer) }
         if isLive { want(peer, after: spread(peer, within: settings.period / 2), at: now) }
+    }
+
+    /// Forgets the member that has been down for longest, with its digest; false when all are up.
+    ///
+    /// Members whose identity lived for one start only would fill the table for good.
+    private mutating func forgetLongestDown() -> Bool {
+        let down = peers.filter { !$0.value.isLive }
+        let longest = down.min { ($0.value.downSince, $0.key) < ($1.value.downSince, $1.key) }
+        guard let peer = longest?.key else { return false }
+        peers[peer] = nil
+        digests.forget(peer)
+        return true
     }
 
     private mutating func follow(clusterSize: Int, at now: MonotonicInstant) {

@@ -55,8 +55,14 @@ struct StatusReport: Codable, Hashable {
         /// Seconds since the member wrote the load that is shown; negative before the first.
         var loadAgeSeconds = -1.0
         var alternatives: [String] = []
-        /// What is wrong with it beside its state, such as `stalled`, `udp-blocked` or `address-doubtful`.
+        /// What is wrong with it beside its state, such as `stalled`, `udp-blocked` or `disk-low`.
         var conditions: [String] = []
+        /// Share of its processors' time that is used, 0 to 1.
+        var cpuBusy = 0.0
+        /// Bytes of memory that processes there could still get; 0 when not known.
+        var memoryFree: UInt64 = 0
+        /// Bytes that its root directory's file system still takes; 0 when not known.
+        var diskFree: UInt64 = 0
     }
 
     /// A cluster key without its secret.
@@ -128,7 +134,8 @@ struct StatusReport: Codable, Hashable {
                 running: $0.running, queued: $0.queued, labels: $0.labels, platforms: $0.platforms,
                 cacheKeys: $0.cacheKeys, cacheBytes: $0.cacheBytes, version: $0.version,
                 loadAgeSeconds: ($0.loadAgeSeconds * 1_000).rounded() / 1_000, alternatives: $0.alternatives,
-                conditions: $0.conditions)
+                conditions: $0.conditions, cpuBusy: ($0.cpuBusy * 1_000).rounded() / 1_000,
+                memoryFree: $0.memoryFree, diskFree: $0.diskFree)
         }
         builds = response.builds.map {
             Build(
@@ -153,20 +160,7 @@ struct StatusReport: Codable, Hashable {
     }
 
     func table() -> String {
-        let memberRows = members.map { member in
-            [
-                member.name, member.address,
-                ([member.state] + member.conditions).joined(separator: ","),
-                member.loadAgeSeconds < 0 ? "-" : String(format: "%.1fs", member.loadAgeSeconds),
-                "\(member.running)/\(member.slots)", "\(member.queued)",
-                "\(member.cacheKeys)", TextTable.bytes(Int64(clamping: member.cacheBytes)),
-                member.platforms.joined(separator: ","),
-                member.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
-            ]
-        }
-        var text = TextTable.format(
-            ["NAME", "ADDRESS", "STATE", "AGE", "RUNNING", "QUEUED", "KEYS", "CACHE", "PLATFORMS", "LABELS"], memberRows
-        )
+        var text = TextTable.format(Member.header, members.map(\.cells))
         if let moved = counters.moved { text += "\n\n" + moved }
         for warning in gossip.warnings { text += "\n\nwarning: \(warning)" }
         guard !builds.isEmpty else { return text }
@@ -178,6 +172,28 @@ struct StatusReport: Codable, Hashable {
         }
         text += "\n\n" + TextTable.format(["BUILD", "HOME", "DONE", "CACHED", "RUNNING", "STARTED"], buildRows)
         return text
+    }
+}
+
+extension StatusReport.Member {
+    /// Of the columns that `cells` fills.
+    static let header = [
+        "NAME", "ADDRESS", "STATE", "AGE", "RUNNING", "QUEUED", "CPU", "MEMORY FREE", "DISK FREE", "KEYS", "CACHE",
+        "PLATFORMS", "LABELS",
+    ]
+
+    /// A line of the table, `-` where nothing is known.
+    var cells: [String] {
+        let hasLoad = loadAgeSeconds >= 0
+        var row = [name, address, ([state] + conditions).joined(separator: ",")]
+        row.append(hasLoad ? String(format: "%.1fs", loadAgeSeconds) : "-")
+        row += ["\(running)/\(slots)", "\(queued)"]
+        row.append(hasLoad ? "\(Int((cpuBusy * 100).rounded()))%" : "-")
+        row += [memoryFree, diskFree].map { $0 > 0 ? TextTable.bytes(Int64(clamping: $0)) : "-" }
+        row += ["\(cacheKeys)", TextTable.bytes(Int64(clamping: cacheBytes))]
+        row.append(platforms.joined(separator: ","))
+        row.append(labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","))
+        return row
     }
 }
 

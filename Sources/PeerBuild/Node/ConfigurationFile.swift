@@ -52,6 +52,7 @@ struct ConfigurationFile {
                         "name": .clusterName, "node-name": .name, "bind": .bind, "advertise": .advertise,
                         "join": .join, "key-file": .clusterKeyFile, "key-grace": .keyGrace,
                         "slots": .slots, "labels": .label, "map-budget": .mapBudget, "mdns": .mdns,
+                        "packet-limit": .packetLimit,
                     ])
             default: unknown([key])
             }

@@ -24,6 +24,7 @@ struct NodeCommand: AsyncParsableCommand {
     @Option(help: "How long a retired cluster key still opens, such as 24h (the default).") var keyGrace: String?
     @Option(help: "File with the cluster's key, mode 0600; see keygen.") var clusterKeyFile: String?
     @Option(help: "Nodes of other cluster names are ignored (default: default).") var clusterName: String?
+    @Option(help: "Largest packet of gossip in bytes, 512 to 8900 (default 1200).") var packetLimit: String?
     @Option(help: "Steps that run at the same time; the number of cores by default.") var slots: String?
     @Option(help: "KEY=VALUE that steps may ask for; may be repeated.") var label: [String] = []
     @Option(help: "Platform to run steps for; may be repeated.") var platform: [String] = []
@@ -65,7 +66,7 @@ struct NodeCommand: AsyncParsableCommand {
             (.name, name), (.root, root), (.bind, bind), (.keyGrace, keyGrace), (.clusterKeyFile, clusterKeyFile),
             (.clusterName, clusterName), (.slots, slots), (.logLevel, logLevel), (.logFormat, logFormat),
             (.authority, authority), (.certificate, certificate), (.key, key), (.runtime, runtime),
-            (.cacheBytesMax, cacheMax), (.insecure, insecure ? "true" : nil),
+            (.cacheBytesMax, cacheMax), (.packetLimit, packetLimit), (.insecure, insecure ? "true" : nil),
             (.noNewPrivileges, noNewPrivileges ? "true" : nil), (.mdns, mdns ? "true" : nil),
         ]
         for (key, text) in single { settings.set(key, text.map { [$0] } ?? [], origin: "--\(key.rawValue)") }

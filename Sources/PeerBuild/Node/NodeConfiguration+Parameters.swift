@@ -24,6 +24,7 @@ extension NodeConfiguration {
         parameters.join = join
         parameters.usesMulticastDNS = usesMulticastDNS
         parameters.clusterName = clusterName
+        if let packetLimit { parameters.packetLimit = packetLimit }
         parameters.transferRateMax = rateLimit
         parameters.servedTransfersMax = servingMax
         parameters.slots = slots ?? ProcessInfo.processInfo.activeProcessorCount

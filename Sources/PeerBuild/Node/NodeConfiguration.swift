@@ -38,6 +38,10 @@ struct NodeConfiguration: Sendable, Hashable {
     var clusterKeyFile: String?
     /// Nodes of different cluster names ignore each other.
     var clusterName = "default"
+    /// Largest UDP payload of gossip, sealed, in bytes; nil is the default, 1,200.
+    var packetLimit: Int?
+    /// What carries one member record with a probe; a jumbo frame without headers.
+    static let packetLimitRange: ClosedRange<Int64> = 512...8_900
     /// Steps that run at the same time; nil means one a core.
     var slots: Int?
     /// Bytes a second of content to peers; nil is no limit.

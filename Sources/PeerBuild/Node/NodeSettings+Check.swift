@@ -122,6 +122,14 @@ extension NodeSettings {
                     fault(.mapBudget, text, "must be a size from \(range.lowerBound) to \(range.upperBound) bytes")
                 }
             }
+            if let text = text(.packetLimit) {
+                let range = NodeConfiguration.packetLimitRange
+                if let bytes = SizeArgument(argument: text)?.bytes, range.contains(bytes) {
+                    result.packetLimit = Int(bytes)
+                } else {
+                    fault(.packetLimit, text, "must be a size from \(range.lowerBound) to \(range.upperBound) bytes")
+                }
+            }
             readTransfer(&result)
         }
 

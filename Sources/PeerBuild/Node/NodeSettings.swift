@@ -14,6 +14,7 @@ struct NodeSettings: Sendable {
         case cacheBytesMax = "cache-max"
         case noNewPrivileges = "no-new-privileges"
         case mapBudget = "map-budget"
+        case packetLimit = "packet-limit"
         case keyGrace = "key-grace"
         case rateLimit = "transfer-rate-limit"
         case servingMax = "transfer-max-serving"

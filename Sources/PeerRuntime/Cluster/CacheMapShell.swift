@@ -37,6 +37,7 @@ actor CacheMapShell {
     private let origin: ContinuousClock.Instant
     private let loadChanged: @Sendable () async -> Void
     private var answerer: Answerer?
+    private var notices: MapNoticeLog
     private let (outgoing, outgoingFeed) = AsyncStream.makeStream(
         of: Outgoing.self, bufferingPolicy: .bufferingOldest(outgoingMax))
 
@@ -53,6 +54,7 @@ actor CacheMapShell {
         self.savePath = savePath
         self.origin = origin
         self.logger = logger
+        notices = MapNoticeLog(logger: logger)
         self.loadChanged = loadChanged
     }
 
@@ -105,6 +107,13 @@ actor CacheMapShell {
         handle(.added(entries))
         await loadChanged()
     }
+
+    /// Notes that results which this node holds were used now; returns at once.
+    nonisolated func used(_ entries: [MapEntry]) {
+        jobs.start { await self.noteUse(entries) }
+    }
+
+    private func noteUse(_ entries: [MapEntry]) { handle(.used(entries)) }
 
     /// Takes keys back, a protocol period or more before their records are deleted.
     func remove(_ keys: [CacheKey]) async {
@@ -244,7 +253,7 @@ actor CacheMapShell {
         case .wake(let instant): wake(at: instant)
         case .asked(let request, let peer): answer(request, to: peer)
         case .answered(let answer, let peer): perform(questions.answered(answer, by: peer))
-        case .notice(let notice): log(notice)
+        case .notice(let notice): notices.log(notice)
         }
     }
 
@@ -298,18 +307,5 @@ actor CacheMapShell {
     /// What the last run wrote down; nil begins a new epoch.
     static func saved(_ path: String) -> SavedPosition? {
         FileManager.default.contents(atPath: path).flatMap { try? SavedPosition(decoding: [UInt8]($0)) }
-    }
-
-    private func log(_ notice: MapNotice) {
-        switch notice {
-        case .malformed(let peer, let error):
-            logger.debug("a malformed cache announcement", metadata: ["from": "\(peer)", "error": "\(error)"])
-        case .refused(let peer):
-            logger.debug("a cache digest without its pages, or with too many", metadata: ["from": "\(peer)"])
-        case .damaged(let peer):
-            logger.info("a cache digest is fetched again: it is not its owner's", metadata: ["of": "\(peer)"])
-        case .unreliable(let peer):
-            logger.info("a cache digest is fetched again: too much of it was denied", metadata: ["of": "\(peer)"])
-        }
     }
 }

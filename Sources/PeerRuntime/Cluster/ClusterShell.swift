@@ -21,10 +21,10 @@ actor ClusterShell: PeerDialer {
     }
 
     /// Changes and records that may wait for the rest of the node: some minutes' worth in a cluster of hundreds.
-    private static let newsMax = 65_536
+    static let newsMax = 65_536
 
     /// What the rest of the node is told, in the order in which it happened.
-    private enum News: Sendable {
+    enum News: Sendable {
         case changed(MemberChange)
         case delivered([UInt8], PeerID)
         case deliveredDirect([UInt8], PeerID)
@@ -41,7 +41,7 @@ actor ClusterShell: PeerDialer {
     /// What was noticed and is shown until it is over.
     private enum Standing: Int { case identity, address, blocked }
     private var standing: [Standing: String] = [:]
-    private let view = Mutex<[PeerID: Member]>([:])
+    private let view = Mutex(KnownMembers())
     private let draining = Mutex(false)
     /// Another process keeps this node's identity: what the membership knew then says nothing of now.
     private var hasGivenUp = false
@@ -51,7 +51,7 @@ actor ClusterShell: PeerDialer {
         self.shell = shell
         self.links = links
         self.logger = logger
-        view.withLock { $0[selfID] = own }
+        view.withLock { $0.update(own) }
     }
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { links.unownedExecutor }
@@ -94,6 +94,8 @@ actor ClusterShell: PeerDialer {
     var counters: GossipCounters { state.report }
     /// 0 well … 7: how much this node doubts itself.
     var localHealth: Int { state.localHealthScore }
+    /// Word of the cluster that the rest of the node had no room for.
+    private(set) var newsDropped: UInt64 = 0
     /// Times that the wall clock was set while this node ran.
     var clockJumps: UInt64 { shell.assumeIsolated { $0.clockJumps } }
     /// What an operator should look at now, in words.
@@ -153,7 +155,7 @@ actor ClusterShell: PeerDialer {
 
     private func report(_ change: MemberChange) {
         let member = change.member
-        view.withLock { $0[member.id] = member }
+        view.withLock { $0.update(member) }
         if change.kind != .load, change.kind != .holdings {
             logger.info(
                 "member \(change.kind.rawValue)",
@@ -162,9 +164,10 @@ actor ClusterShell: PeerDialer {
         tell(.changed(change))
     }
 
-    private func tell(_ item: News) {
+    func tell(_ item: News) {
         guard case .dropped = newsFeed.yield(item) else { return }
-        logger.error("this node is overloaded: word of the cluster was dropped")
+        newsDropped += 1
+        log(.overload, .error, "this node is overloaded: word of the cluster was dropped")
     }
 
     // MARK: Log
@@ -172,7 +175,7 @@ actor ClusterShell: PeerDialer {
     /// What may happen often and is logged once a minute.
     private enum Cause: Hashable {
         case seed(PeerAddress)
-        case stall, clock, records, malformed, identity, givenUp, address, blocked
+        case stall, clock, records, malformed, identity, givenUp, address, blocked, members, overload
     }
 
     /// One line per cause and minute, with how many went unsaid.
@@ -216,6 +219,10 @@ actor ClusterShell: PeerDialer {
             let text = "this node's datagrams do not get through; is UDP blocked? streams are used instead"
             standing[.blocked] = text
             log(.blocked, .warning, text)
+        case .tableFull(let members):
+            log(
+                .members, .warning,
+                "a newcomer is not seen: \(members) members are up, which is the most; divide the cluster")
         case .malformed(let address, let error):
             log(
                 .malformed, .warning, "gossip that no member writes is dropped",
@@ -226,18 +233,20 @@ actor ClusterShell: PeerDialer {
     // MARK: PeerDialer
 
     nonisolated var livePeers: [Member] {
-        view.withLock { members in members.values.filter { $0.isUp && $0.id != selfID } }.sorted { $0.id < $1.id }
+        view.withLock { known in known.members.values.filter { $0.isUp && $0.id != selfID } }.sorted { $0.id < $1.id }
     }
 
     nonisolated func open(
         _ service: PeerService, to peer: PeerID, priority: StreamPriority
     ) async throws -> any PeerStream {
-        guard let member = view.withLock({ $0[peer] }), member.isUp else { throw PeerCallError.unknownPeer(peer) }
+        guard let member = view.withLock({ $0.members[peer] }), member.isUp else {
+            throw PeerCallError.unknownPeer(peer)
+        }
         return try await links.open(
             service.rawValue, to: member.address, expecting: peer, priority: priority)
     }
 
     nonisolated func name(of peer: PeerID) -> String {
-        view.withLock { $0[peer]?.name } ?? "\(peer)"
+        view.withLock { $0.members[peer]?.name } ?? "\(peer)"
     }
 }

@@ -11,7 +11,11 @@ struct GossipReport {
         var localHealth = 0
         var keyExchanges: (made: UInt64, failed: UInt64) = (0, 0)
         var clockJumps: UInt64 = 0
+        /// Word of the cluster that the rest of the node had no room for.
+        var newsDropped: UInt64 = 0
         var seedsUnresolved: UInt64 = 0
+        /// Messages of multicast DNS that are none; 0 without it.
+        var discoveriesMalformed: UInt64 = 0
         /// Live peers whose digest is further than this node knows it.
         var digestsBehind = 0
     }
@@ -21,7 +25,9 @@ struct GossipReport {
         add("keys", ["ringsExchanged": shells.keyExchanges.made, "ringsFailed": shells.keyExchanges.failed])
         counters["localHealth"] = UInt64(max(0, shells.localHealth))
         counters["clockJumps"] = shells.clockJumps
+        counters["newsDropped"] = shells.newsDropped
         counters["seedsUnresolved"] = shells.seedsUnresolved
+        counters["mdns.malformed"] = shells.discoveriesMalformed
         add(gossip)
         add(map)
         counters["cacheMap.digestsBehind"] = UInt64(shells.digestsBehind)

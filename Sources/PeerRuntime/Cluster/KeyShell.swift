@@ -16,6 +16,9 @@ actor KeyShell {
         var message: [UInt8]
     }
 
+    /// What may happen often and is logged once a minute.
+    private enum Cause: Hashable { case ringRefused }
+
     private static let exchangeLimit = Duration.seconds(5)
 
     private let links: PeerLinks
@@ -37,6 +40,7 @@ actor KeyShell {
     /// Peers that wait for this node's ring, while an event of theirs is handled.
     private var answers: [UInt64: ClusterKeyRing] = [:]
     private var isOver = false
+    private var causes = CauseLog<Cause>()
     /// Operators that wait, by the token of their order.
     private var waiting: [UInt64: CheckedContinuation<Void, any Error>] = [:]
 
@@ -116,7 +120,10 @@ actor KeyShell {
     }
 
     private func handle(_ event: Rotation.Event) {
-        for effect in rotation.handle(event, at: moment) {
+        let refused = rotation.ringsRefused
+        let effects = rotation.handle(event, at: moment)
+        if rotation.ringsRefused > refused { logRefusal() }
+        for effect in effects {
             switch effect {
             case .exchange(let number, let peer, let address, let ring):
                 exchangeFeed.yield(
@@ -154,6 +161,16 @@ actor KeyShell {
             ])
         if telling == nil { telling = Task { await tell() } }
         return true
+    }
+
+    private func logRefusal() {
+        guard let silent = causes.due(.ringRefused, at: .now) else { return }
+        logger.warning(
+            """
+            a peer's key ring is refused: the keys that it calls removed would leave this node none; \
+            find the node that makes such rings, stop it, then `peerbuild keys rotate`\
+            \(silent > 0 ? "; \(silent) more since the last such line" : "")
+            """)
     }
 
     private func words(_ cause: Rotation.Cause) -> String {

@@ -9,6 +9,9 @@ final class HolderStanding: Sendable {
 
     func demote(_ peer: PeerID) { demoted.withLock { _ = $0.insert(peer) } }
 
+    /// The peers that have sent wrong bytes.
+    var demotedPeers: Set<PeerID> { demoted.withLock { $0 } }
+
     /// The peers in their order, demoted ones behind all others.
     func sorted(_ peers: [PeerID]) -> [PeerID] {
         let demoted = demoted.withLock { $0 }

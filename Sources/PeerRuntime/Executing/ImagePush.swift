@@ -38,7 +38,12 @@ struct ImagePush: Sendable {
     private func export(
         _ request: Request, _ progress: @escaping OperationContext.Progress
     ) async throws -> [String: String] {
-        for item in request.items { try await fetcher.fetch(item.tree.chain, from: item.tree.holders) }
+        // Until the registry has all of it: an exporter reads the layers one after the other.
+        let held = HeldLayers(fetcher.snapshots)
+        defer { held.release() }
+        for item in request.items {
+            _ = try await fetcher.hold(TreeReading(tree: item.tree, selections: nil), in: held)
+        }
         let items = request.items.map {
             ExportInput.Item(platform: $0.platform, chain: $0.tree.chain, config: $0.config, baseConfig: $0.baseConfig)
         }

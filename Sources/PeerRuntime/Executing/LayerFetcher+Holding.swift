@@ -43,7 +43,7 @@ extension LayerFetcher {
                         throw LayersUnavailable(layer: layer.id, asked: attempts)
                     }
                     attempts += 1
-                    try await fetch(LayerChain([layer]), from: reading.tree.holders)
+                    try await fetch(layer, from: reading.tree.holders)
                 }
             }
             return chain
@@ -72,7 +72,7 @@ extension LayerFetcher {
             if part.manifest.contentBytes * 100 > manifest.contentBytes * Self.partPercentMax
                 || part.manifest.entries.count == manifest.entries.count
             {
-                try await fetch(LayerChain([layer]), from: tree.holders)
+                try await fetch(layer, from: tree.holders)
                 layers.append(layer)
                 continue
             }

@@ -31,18 +31,8 @@ struct LayerFetcher: Sendable {
     /// Whose turn it is on the links.
     var priority = StreamPriority.pull
 
-    /// Makes all layers of `chain` local; returns whether one of them was not.
-    @discardableResult
-    func fetch(_ chain: LayerChain, from holders: [PeerID]) async throws -> Bool {
-        var isNew = false
-        for layer in chain.layers where !snapshots.contains(layer.id) {
-            try await fetch(layer, from: holders)
-            isNew = true
-        }
-        return isNew
-    }
-
-    private func fetch(_ layer: LayerDescriptor, from holders: [PeerID]) async throws {
+    /// Makes a layer local and does not hold it; `hold` is for layers that are read afterwards.
+    func fetch(_ layer: LayerDescriptor, from holders: [PeerID]) async throws {
         try await reporting(layer.id) {
             try await snapshots.pullLayer(
                 layer.id, from: sources(of: layer.id, holders), observer: observer(of: layer.id))
@@ -133,28 +123,36 @@ struct LayerFetcher: Sendable {
     /// Pulls a blob from any peer that has it; false when none does.
     func fetchBlob(_ blob: Descriptor) async throws -> Bool {
         if blobs.contains(blob.digest) { return true }
-        for peer in dialer.livePeers.map(\.id) {
+        // Those that serve others first may not even have it: they are waited for when all others were asked.
+        var turns = dialer.livePeers.map { (peer: $0.id, waits: false) }[...]
+        while let (peer, waits) = turns.popFirst() {
             try Task.checkCancellation()
             do {
-                let stream = try await dialer.open(.blob, to: peer)
-                let pulled = ByteCount()
-                try await withTaskCancellationHandler {
-                    defer { stream.reset() }
-                    try await stream.send(Peerbuild_Peer_V1_PullRequest.with { $0.digest = Data(blob.digest.bytes) })
-                    try await self.blobs.pullBlob(blob.digest, from: stream) { pulled.add($0) }
-                } onCancel: {
-                    stream.reset()
-                }
-                counters.add(\.layerBytesPulled, UInt64(max(0, pulled.value)))
-                TransferTally.current?.add(pulled: pulled.value, from: peer)
+                try await pull(blob, from: peer, waits: waits)
                 return true
             } catch is CancellationError {
                 throw CancellationError()
+            } catch TransferError.busy {
+                turns.append((peer: peer, waits: true))
             } catch {
                 continue
             }
         }
         return false
+    }
+
+    private func pull(_ blob: Descriptor, from peer: PeerID, waits: Bool) async throws {
+        let stream = try await dialer.open(.blob, to: peer)
+        let pulled = ByteCount()
+        try await withTaskCancellationHandler {
+            defer { stream.reset() }
+            try await stream.send(Peerbuild_Peer_V1_PullRequest.with { $0.digest = Data(blob.digest.bytes) })
+            try await self.blobs.pullBlob(blob.digest, from: stream, waits: waits) { pulled.add($0) }
+        } onCancel: {
+            stream.reset()
+        }
+        counters.add(\.layerBytesPulled, UInt64(max(0, pulled.value)))
+        TransferTally.current?.add(pulled: pulled.value, from: peer)
     }
 }
 

@@ -20,6 +20,7 @@ final class RecordIndex: Sendable {
     private let counters: RuntimeCounters
     private let logger: Logger
     private let leases = Mutex(LeaseTable())
+    private let uses = Mutex(UseLog())
 
     init(
         store: RecordStore, snapshots: SnapshotStore, digests: CacheMapShell, dialer: any PeerDialer,
@@ -58,12 +59,23 @@ final class RecordIndex: Sendable {
         guard let record = local(key) else { return nil }
         let layers = Self.layers(of: record.result.outputs)
         guard leases.withLock({ $0.grant(layers.map(\.id), at: Self.now) }) else { return nil }
+        noteUse(of: key)
+        return (record, UInt64(clamping: layers.totalBytes))
+    }
+
+    /// Notes that a record of this node was used, under all its keys: what was used lately is collected last, and
+    /// published first.
+    private func noteUse(of key: CacheKey) {
+        let now = BuildProgress.now() / 1_000_000_000
+        guard uses.withLock({ $0.isDue(key, at: now) }) else { return }
         do {
-            try store.touch(key, at: BuildProgress.now() / 1_000_000_000)
+            try store.touch(key, at: now)
+            guard let record = try store.record(for: key) else { return }
+            let keys = try [record.key] + store.aliases(of: record.key)
+            digests.used(keys.map { MapEntry(key: $0, cost: record.cost, lastUsed: now) })
         } catch {
             logger.debug("a time of use is not noted", metadata: ["key": "\(key)", "error": "\(error)"])
         }
-        return (record, UInt64(clamping: layers.reduce(0) { $0 + $1.bytes }))
     }
 
     /// Keeps layers here for the lifetime of a lease; returns those that are here and stay.
@@ -97,7 +109,10 @@ final class RecordIndex: Sendable {
 
     /// The record here or at a peer.
     func find(_ key: CacheKey) async -> FoundRecord? {
-        if let record = local(key) { return record }
+        if let record = local(key) {
+            noteUse(of: key)
+            return record
+        }
         let peers = await digests.holders(of: key).filter(dialer.isLive).prefix(Self.askedMax)
         guard !peers.isEmpty else { return nil }
         let answers = await withTaskGroup(of: (peer: PeerID, answer: HaveQuestions.Answer?).self) { group in

@@ -102,16 +102,17 @@ final class Build: BuildHandle {
         return error
     }
 
-    /// The tree of a reference with all its layers on this node.
-    private func localTree(of reference: BuildReference) async throws -> LayerChain {
+    /// The tree of a reference with all its layers on this node, where `held` keeps them.
+    private func localTree(of reference: BuildReference, in held: HeldLayers) async throws -> LayerChain {
         for _ in 0..<Solver.executorsLostMax {
             let tree = try await tree(of: reference)
+            if held.hold(tree.chain.layers.map(\.id)) { return tree.chain }
             do {
-                let (isNew, moved) = try await TransferTally.counting {
-                    try await node.fetcher.fetch(tree.chain, from: tree.holders)
+                let (_, moved) = try await TransferTally.counting {
+                    try await node.fetcher.hold(TreeReading(tree: tree, selections: nil), in: held)
                 }
                 progress.addExport(moved)
-                if isNew, let graph = references.withLock({ $0[reference.id]?.graph }), let target = graph.target {
+                if let graph = references.withLock({ $0[reference.id]?.graph }), let target = graph.target {
                     await node.solver.adopt(
                         target, for: request.reference, name: graph.vertex(target.vertex)?.name ?? "")
                 }
@@ -128,18 +129,24 @@ final class Build: BuildHandle {
     // MARK: Reading
 
     func readFile(_ reference: BuildReference, path: String, range: Range<Int64>?) async throws -> [UInt8] {
-        let chain = try await localTree(of: reference)
-        return try ResultReader(snapshots: node.snapshots).readFile(path, range: range, of: chain)
+        try await reading(reference) { try $0.readFile(path, range: range, of: $1) }
     }
 
     func stat(_ reference: BuildReference, path: String) async throws -> FileStat {
-        let chain = try await localTree(of: reference)
-        return try ResultReader(snapshots: node.snapshots).stat(path, of: chain)
+        try await reading(reference) { try $0.stat(path, of: $1) }
     }
 
     func readDirectory(_ reference: BuildReference, path: String, pattern: String?) async throws -> [FileStat] {
-        let chain = try await localTree(of: reference)
-        return try ResultReader(snapshots: node.snapshots).list(path, pattern: pattern, of: chain)
+        try await reading(reference) { try $0.list(path, pattern: pattern, of: $1) }
+    }
+
+    private func reading<Value>(
+        _ reference: BuildReference, _ body: (ResultReader, LayerChain) throws -> Value
+    ) async throws -> Value {
+        let held = HeldLayers(node.snapshots)
+        defer { held.release() }
+        let chain = try await localTree(of: reference, in: held)
+        return try body(ResultReader(snapshots: node.snapshots), chain)
     }
 
     func resolveSource(
@@ -202,11 +209,11 @@ final class Build: BuildHandle {
         }
     }
 
-    /// The same trees with all their layers on this node.
-    func fetch(_ trees: [Tree]) async throws -> [Tree] {
+    /// The same trees with all their layers on this node, where `held` keeps them.
+    func fetch(_ trees: [Tree], in held: HeldLayers) async throws -> [Tree] {
         var local: [Tree] = []
         for var tree in trees {
-            let chain = try await localTree(of: tree.reference)
+            let chain = try await localTree(of: tree.reference, in: held)
             tree.tree = Assignment.Input(chain: chain, holders: [node.dialer.selfID])
             local.append(tree)
         }

@@ -54,7 +54,9 @@ struct Export: Sendable {
                 progress.status(of: vertex, id: id, name: name, current: current, total: total, done: done)
             }
             if exporter.type == "image" { return try await push(exporter, trees, result, progress) }
-            let input = input(exporter, try await build.fetch(trees), result)
+            let held = HeldLayers(node.snapshots)
+            defer { held.release() }
+            let input = input(exporter, try await build.fetch(trees, in: held), result)
             switch exporter.type {
             case "tar": return try await tar(input, index, progress)
             case "local": return try await directory(input, index, progress)
@@ -156,8 +158,10 @@ extension Export {
                     metadata: ["node": "\(node.dialer.name(of: holder))", "error": "\(error)"])
             }
         }
+        let held = HeldLayers(node.snapshots)
+        defer { held.release() }
         var local = request
-        local.items = Self.items(try await build.fetch(trees), result)
+        local.items = Self.items(try await build.fetch(trees, in: held), result)
         let outcome = try await node.pushes.push.run(local, progress: progress)
         build.progress.addExport(outcome.moved)
         return outcome.response

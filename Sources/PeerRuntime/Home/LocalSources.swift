@@ -34,21 +34,27 @@ actor LocalSources {
     ///
     /// The kept tree is shared only within a client's shared key. A client without one gets everything sent anew: two
     /// directories may agree in names, sizes and times and yet differ, and a wrong byte is worse than a slow upload.
+    ///
+    /// Each set of patterns has a tree of its own, with just what they select, so that builds with other patterns can
+    /// run at once. One that is new begins with the files of the same directory's tree that was used last: after one
+    /// more `COPY` or ignored path, only what is not in that tree is sent.
     func tree(
         _ request: DirectoryRequest, hint: String, session: any ClientSession,
         progress: @escaping @Sendable (Int64) -> Void
     ) async throws -> LayerChain {
         var request = request
         if session.sharedKey.isEmpty { request.comparison = .none }
-        let identity = [
-            request.name, hint, session.sharedKey, request.includePatterns.joined(separator: "\n"),
-            request.excludePatterns.joined(separator: "\n"), request.followPaths.joined(separator: "\n"),
-        ]
-        let name = Digest.of(Array(identity.joined(separator: "\u{0}").utf8)).hex
+        let source = Self.digest([request.name, hint, session.sharedKey])
+        let patterns = [request.includePatterns, request.excludePatterns, request.followPaths]
+        let name = source + "-" + Self.digest(patterns.map { $0.joined(separator: "\n") })
         await enter(name)
         defer { leave(name) }
         let directory = root + "/" + name
+        let isNew = !FileManager.default.fileExists(atPath: directory)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        if isNew, request.comparison == .metadata, let seed = lastIdle(of: source) {
+            TreeLinks.make(of: root + "/" + seed, in: directory)
+        }
         let changes: DirectoryChanges
         do {
             changes = try await session.receiveDirectory(request, into: directory, progress: progress)
@@ -62,6 +68,16 @@ actor LocalSources {
         let imported = try snapshots.importDirectory(directory, previous: kept[name]?.imported?.digests)
         kept[name]?.imported = imported
         return LayerChain([imported.layer])
+    }
+
+    private static func digest(_ parts: [String]) -> String {
+        Digest.of(Array(parts.joined(separator: "\u{0}").utf8)).hex
+    }
+
+    /// The tree of a directory that was used last, whatever its patterns, among those that no sync changes now.
+    private func lastIdle(of source: String) -> String? {
+        kept.filter { $0.key.hasPrefix(source + "-") && !$0.value.isBusy }
+            .max { ($0.value.lastUsed, $0.key) < ($1.value.lastUsed, $1.key) }?.key
     }
 
     /// One sync of a directory at a time.

@@ -97,11 +97,17 @@ actor Placer {
         var candidates: [Candidate] = []
         if !cluster.isDraining || peers.isEmpty { candidates.append(here(layers, primary)) }
         let holders = assignment.inputs.first?.holders ?? []
-        let known = peers.map { rough($0, layers, holders: holders) }
+        let known = Self.able(peers, needsOne: candidates.isEmpty).map { rough($0, layers, holders: holders) }
         let best = Placement.rank(known, runSeconds: seconds, home: home, key: assignment.key.digest)
         candidates += await ask(best.prefix(Placement.askedMax).map(\.candidate), layers, primary)
         let ranked = Placement.rank(candidates, runSeconds: seconds, home: home, key: assignment.key.digest)
         return PlacementDecision(node: ranked.first?.candidate.peer ?? home, candidates: ranked)
+    }
+
+    /// Those that are not strained; all when they all are and one is needed: better late than nowhere.
+    static func able(_ peers: [Member], needsOne: Bool) -> [Member] {
+        let able = peers.filter { !$0.isStrained }
+        return able.isEmpty && needsOne ? peers : able
     }
 
     private static func runs(_ platform: Platform?, on member: Member) -> Bool {
@@ -124,7 +130,7 @@ actor Placer {
             peer: dialer.selfID, slots: slots.count,
             running: max(load.running, min(slots.count, outstanding[dialer.selfID] ?? 0)),
             queued: max(load.queued, (outstanding[dialer.selfID] ?? 0) - slots.count),
-            bytesToPull: missing.reduce(0) { $0 + $1.bytes }, linkRate: rate(to: dialer.selfID),
+            bytesToPull: missing.totalBytes, linkRate: rate(to: dialer.selfID),
             holdsPrimaryInput: primary > 0 && layers.prefix(primary).allSatisfy { snapshots.contains($0.id) })
     }
 
@@ -135,7 +141,7 @@ actor Placer {
         return Candidate(
             peer: member.id, slots: slots, running: max(Int(member.load.running), min(slots, given)),
             queued: max(Int(member.load.queued), given - slots),
-            bytesToPull: holders.contains(member.id) ? 0 : layers.reduce(0) { $0 + $1.bytes },
+            bytesToPull: holders.contains(member.id) ? 0 : layers.totalBytes,
             linkRate: rate(to: member.id), holdsPrimaryInput: holders.contains(member.id))
     }
 

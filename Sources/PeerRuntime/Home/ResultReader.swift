@@ -74,7 +74,7 @@ struct ResultReader: Sendable {
         var stat = FileStat(path: name, mode: UInt32(entry.mode))
         stat.uid = entry.uid
         stat.gid = entry.gid
-        stat.modified = entry.modified.seconds * 1_000_000_000 + Int64(entry.modified.nanoseconds)
+        stat.modified = entry.modified.nanosecondsSince1970
         for attribute in entry.attributes {
             stat.xattrs[String(decoding: attribute.name, as: UTF8.self)] = attribute.value
         }

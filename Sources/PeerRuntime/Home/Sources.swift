@@ -5,6 +5,7 @@ internal import Foundation
 internal import LLB
 internal import OCI
 internal import Solver
+internal import Synchronization
 internal import Worker
 
 /// Identifies sources at the home node, which has the client: what they are now, as a cache key.
@@ -75,10 +76,14 @@ struct Sources: Sendable {
             followPaths: try Self.list(attributes["local.followpaths"]),
             comparison: attributes["local.differ"] == "none" ? .none : .metadata)
         let label = "transferring \(name):"
+        let received = Mutex<Int64>(0)
         let chain = try await local.tree(request, hint: attributes["local.sharedkeyhint"] ?? name, session: session) {
-            progress(label, "transferring", $0, 0, false)
+            bytes in
+            received.withLock { $0 = bytes }
+            progress(label, "transferring", bytes, 0, false)
         }
-        progress(label, "transferring", 0, 0, true)
+        // The last word has the sum: who reads slowly may not get those before it.
+        progress(label, "transferring", received.withLock { $0 }, 0, true)
         return try contentIdentity(of: chain, kind: "local")
     }
 

@@ -19,12 +19,16 @@ extension ImageShare {
 
     private func serve(_ ask: ShareMessage.Ask, _ stream: any PeerStream) async throws {
         let blob = ask.blob
-        if content.contains(blob.digest) { return try await send(blob.digest, from: Int64(ask.offset), on: stream) }
+        // `ShareMessage` bounds the blob's size, not this.
+        guard let offset = Int64(exactly: ask.offset), offset <= blob.size else {
+            return try await refuse("byte \(ask.offset) is behind the \(blob.size) bytes of the blob", stream)
+        }
+        if content.contains(blob.digest) { return try await send(blob.digest, from: offset, on: stream) }
         if let flight = flight(of: blob.digest) {
             guard ask.mode == .get ? await becomesFollowable(flight) : flight.isFromRegistry else {
                 return try await refuse("it waits for the blob itself", stream)
             }
-            return try await follow(flight, ask, stream)
+            return try await follow(flight, blob.digest, from: offset, stream)
         }
         guard ask.mode == .get else { return try await refuse("it does not have the blob", stream) }
         guard !isBusy else { return try await refuse("it is busy", stream) }
@@ -39,7 +43,7 @@ extension ImageShare {
             credentials: credentials)
         // The pull goes on when this asker goes away: others may follow it.
         async let led: Void = lead(flight, blob, plan, source)
-        async let followed: Void = follow(flight, ask, stream)
+        async let followed: Void = follow(flight, blob.digest, from: offset, stream)
         let failure: (any Error)?
         do {
             try await led
@@ -85,7 +89,9 @@ extension ImageShare {
     }
 
     /// Sends a blob while it arrives.
-    private func follow(_ flight: BlobFlight, _ ask: ShareMessage.Ask, _ stream: any PeerStream) async throws {
+    private func follow(
+        _ flight: BlobFlight, _ blob: Digest, from offset: Int64, _ stream: any PeerStream
+    ) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 while true {
@@ -94,12 +100,12 @@ extension ImageShare {
                 }
             }
             defer { group.cancelAll() }
-            var position = Int64(clamping: ask.offset)
+            var position = offset
             while true {
                 let outcome = await flight.progress(beyond: position)
                 try Task.checkCancellation()
                 if outcome == false { return try await refuse("it could not get the blob", stream) }
-                if outcome == true { return try await send(ask.blob.digest, from: position, on: stream) }
+                if outcome == true { return try await send(blob, from: position, on: stream) }
                 guard let bytes = try flight.writer.bytes(at: position, count: ShareMessage.payloadBytesMax),
                     !bytes.isEmpty
                 else { continue }

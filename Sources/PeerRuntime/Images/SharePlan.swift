@@ -22,11 +22,16 @@ struct SharePlan: Equatable {
 
     let steps: [Step]
 
-    /// `isAsked` says that another node asked this one to be the owner; `peers` are the live ones, without `own`.
-    init(for blob: Digest, own: PeerID, peers: [PeerID], isAsked: Bool) {
-        let ranking = ([own] + peers).sorted {
-            (RendezvousHash.weight(of: $0, for: blob), $0) > (RendezvousHash.weight(of: $1, for: blob), $1)
+    /// `isAsked` says that this node asks no owner: it was asked to be one, or the first bytes that came were wrong.
+    ///
+    /// `peers` are the live ones, without `own`; those that are `demoted` own nothing and are asked last.
+    init(for blob: Digest, own: PeerID, peers: [PeerID], demoted: Set<PeerID> = [], isAsked: Bool) {
+        func ranked(_ nodes: [PeerID]) -> [PeerID] {
+            nodes.sorted {
+                (RendezvousHash.weight(of: $0, for: blob), $0) > (RendezvousHash.weight(of: $1, for: blob), $1)
+            }
         }
+        let ranking = ranked([own] + peers.filter { !demoted.contains($0) })
         let others = ranking.filter { $0 != own }
         let owners = isAsked ? [] : Array(ranking.prefix(Self.ownersMax).prefix { $0 != own })
         var steps = owners.map(Step.owner)
@@ -35,7 +40,8 @@ struct SharePlan: Equatable {
             if !asked.isEmpty { steps.append(.holders(asked)) }
         }
         steps.append(.registry)
-        if !others.isEmpty { steps.append(.holders(others)) }
+        let last = others + ranked(peers.filter(demoted.contains))
+        if !last.isEmpty { steps.append(.holders(last)) }
         self.steps = steps
     }
 

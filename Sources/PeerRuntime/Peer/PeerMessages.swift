@@ -35,10 +35,14 @@ enum PeerMessage {
     }
 
     static func layer(_ message: Peerbuild_Peer_V1_Layer) throws(PeerCallError) -> LayerDescriptor {
-        guard message.bytes >= 0 else { throw .malformed("a layer of \(message.bytes) bytes") }
+        guard (0...LayerDescriptor.bytesMax).contains(message.bytes) else {
+            throw .malformed("a layer of \(message.bytes) bytes; \(LayerDescriptor.bytesMax) is the limit")
+        }
         var blob: Descriptor?
         if message.hasBlob {
-            guard message.blob.size >= 0 else { throw .malformed("a blob of \(message.blob.size) bytes") }
+            guard (0...LayerDescriptor.bytesMax).contains(message.blob.size) else {
+                throw .malformed("a blob of \(message.blob.size) bytes; \(LayerDescriptor.bytesMax) is the limit")
+            }
             blob = Descriptor(
                 mediaType: message.blob.mediaType, digest: try digest(message.blob.digest), size: message.blob.size,
                 annotations: message.blob.annotations.isEmpty ? nil : message.blob.annotations)

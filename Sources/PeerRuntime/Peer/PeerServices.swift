@@ -14,6 +14,9 @@ struct PeerServices: Sendable {
     static let keysMax = 1_024
     /// What a peer is told of stays so long: time to decide, to open a stream, and for the first request.
     static let leaseTime = Duration.seconds(30)
+    /// Longest time between the start of a pull's stream and the name of what is pulled, which a puller sends at once:
+    /// meanwhile the stream is one of those that are served.
+    static let pullRequestLimit = Duration.seconds(10)
 
     let cluster: ClusterShell
     let digests: CacheMapShell
@@ -30,19 +33,22 @@ struct PeerServices: Sendable {
     let slots: Slots
     let counters: RuntimeCounters
     let logger: Logger
+    private let calls = PeerCallLog()
 
     func serve(_ name: String, from peer: PeerID, _ stream: any PeerStream) async {
         guard let service = PeerService(rawValue: name) else {
-            logger.warning("a peer asks for an unknown service", metadata: ["service": "\(name)", "from": "\(peer)"])
+            calls.note(
+                .unknownService(peer), logger, .warning, "a peer asks for an unknown service",
+                ["service": "\(name)", "from": "\(peer)"])
             stream.reset()
             return
         }
         do {
             try await serve(service, stream)
         } catch {
-            logger.debug(
-                "a call of a peer failed",
-                metadata: ["service": "\(name)", "from": "\(cluster.name(of: peer))", "error": "\(error)"])
+            calls.note(
+                .failure(service, peer), logger, .debug, "a call of a peer failed",
+                ["service": "\(name)", "from": "\(cluster.name(of: peer))", "error": "\(error)"])
             stream.reset()
         }
     }
@@ -97,12 +103,12 @@ struct PeerServices: Sendable {
         guard request.layers.count <= PeerMessage.layersMax * PeerMessage.outputsMax else {
             throw PeerCallError.malformed("\(request.layers.count) layers")
         }
-        var missing: Int64 = 0
+        var missing: [LayerDescriptor] = []
         var holdsPrimary = request.primary > 0
         for (index, message) in request.layers.enumerated() {
             let layer = try PeerMessage.layer(message)
             guard !snapshots.contains(layer.id) else { continue }
-            missing += layer.bytes
+            missing.append(layer)
             if index < Int(request.primary) { holdsPrimary = false }
         }
         let load = slots.current
@@ -111,7 +117,7 @@ struct PeerServices: Sendable {
             $0.running = UInt32(load.running)
             $0.queued = UInt32(load.queued)
             $0.draining = cluster.isDraining
-            $0.missingBytes = missing
+            $0.missingBytes = missing.totalBytes
             $0.holdsPrimary = holdsPrimary
             $0.speed = 1
         }
@@ -149,8 +155,17 @@ struct PeerServices: Sendable {
         await stream.finish()
     }
 
+    /// Of what is to be pulled.
+    private func pulled(_ stream: any PeerStream) async throws -> Digest {
+        let late = PeerCallError.malformed("no name of what it pulls for \(Self.pullRequestLimit)")
+        let request = try await withDeadline(Self.pullRequestLimit, timeout: late) {
+            try await stream.receive(Peerbuild_Peer_V1_PullRequest.self)
+        }
+        return try PeerMessage.digest(request.digest)
+    }
+
     private func layer(_ stream: any PeerStream) async throws {
-        let id = try PeerMessage.digest(try await stream.receive(Peerbuild_Peer_V1_PullRequest.self).digest)
+        let id = try await pulled(stream)
         guard snapshots.contains(id) else {
             stream.reset()
             return
@@ -160,7 +175,7 @@ struct PeerServices: Sendable {
     }
 
     private func blob(_ stream: any PeerStream) async throws {
-        let digest = try PeerMessage.digest(try await stream.receive(Peerbuild_Peer_V1_PullRequest.self).digest)
+        let digest = try await pulled(stream)
         guard blobs.contains(digest) else {
             stream.reset()
             return

@@ -40,6 +40,12 @@ package struct MemberView: Sendable, Hashable {
     package var alternatives: [String] = []
     /// Such as `stalled` or `udp-blocked`.
     package var conditions: [String] = []
+    /// Share of its processors' time that is used, 0 to 1.
+    package var cpuBusy = 0.0
+    /// Bytes of memory that processes there could still get; 0 when not known.
+    package var memoryFree: UInt64 = 0
+    /// Bytes that the file system of its root directory still takes; 0 when not known.
+    package var diskFree: UInt64 = 0
 
     package init(name: String, id: String, address: String, state: String) {
         self.name = name

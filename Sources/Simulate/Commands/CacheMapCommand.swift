@@ -17,6 +17,8 @@ struct CacheMapCommand: ParsableCommand {
     @Option(help: "Share of its keys that one node in eight collects, per cent.") var gc = 20
     @Option(help: "Datagrams lost, per cent.") var loss = 0
     @Option(help: "Seconds under load.") var seconds = 20
+    @Option(help: "Two halves for so many periods, all nodes adding keys, then healed.") var cut = 0
+    @Option(help: "Nodes that crash and start again under a new boot, one after the other.") var restart = 0
     @Option(help: "The seed of the run.") var seed: UInt64 = 1
     @Option(help: "Largest packet in bytes, 512 to 1,400.") var packetLimit = 1_200
     @Option(help: "Encoding of pages: smaller, bloom or rice.") var encoding = DigestPage.Encoding.smaller
@@ -33,6 +35,10 @@ struct CacheMapCommand: ParsableCommand {
         guard (0...90).contains(loss) else { throw ValidationError("--loss is \(loss), allowed is 0 to 90") }
         guard (0...3_600).contains(seconds) else {
             throw ValidationError("--seconds is \(seconds), allowed is 0 to 3600")
+        }
+        guard (0...3_600).contains(cut) else { throw ValidationError("--cut is \(cut), allowed is 0 to 3600") }
+        guard (0..<nodes).contains(restart) else {
+            throw ValidationError("--restart is \(restart), allowed is 0 to \(nodes - 1)")
         }
         guard (512...1_400).contains(packetLimit) else {
             throw ValidationError("--packet-limit is \(packetLimit), allowed is 512 to 1400")
@@ -51,6 +57,8 @@ struct CacheMapCommand: ParsableCommand {
         experiment.seed = seed
         experiment.packetLimit = packetLimit
         experiment.encoding = encoding
+        experiment.cutPeriods = cut
+        experiment.restarts = restart
         let report = try experiment.run()
         print(report.json)
         guard report.violations.isEmpty else { throw ExitCode.failure }

@@ -29,6 +29,8 @@ struct GossipCommand: ParsableCommand {
     @Option(help: "Length of a period in milliseconds.") var period = 1_000
     @Flag(help: "A random script of faults for each seed instead; one that fails is cut down.") var random = false
     @Option(help: "A script of faults, as a failed --random prints it.") var script: String?
+    @Option(help: "FIGURE=VALUE: fail when that figure of the sum is higher, as detectionPeriodsMean=3.5; repeatable.")
+    var atMost: [String] = []
     @Option(help: "json or text.") var format = Format.text
 
     func validate() throws {
@@ -46,6 +48,18 @@ struct GossipCommand: ParsableCommand {
         guard periods > 0 else { throw ValidationError("--periods is \(periods), allowed is 1 and more") }
         guard stall == nil || parsedStall != nil else {
             throw ValidationError("--stall is \(stall ?? ""), expected NODESxPERIODS such as 8x16")
+        }
+        try validateBounds()
+    }
+
+    private func validateBounds() throws {
+        for text in atMost where FigureBound(text) == nil {
+            let figures = FigureBound.Figure.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError(
+                "--at-most is \(text), expected FIGURE=VALUE with a number from 0 up; figures are \(figures)")
+        }
+        guard atMost.isEmpty || !random && script == nil else {
+            throw ValidationError("--at-most is for measured runs; leave it out with --random and --script")
         }
     }
 
@@ -74,7 +88,11 @@ struct GossipCommand: ParsableCommand {
         }
         let report = GossipReport(runs: runs)
         if format == .json { print(try report.json()) } else { print(report.sum.text) }
-        if report.sum.invariantViolations > 0 { throw ExitCode.failure }
+        let failures = atMost.compactMap { text in
+            FigureBound(text).flatMap { $0.failure(report.sum.value(of: $0.figure)) }
+        }
+        for failure in failures { FileHandle.standardError.write(Data("over its bound: \(failure)\n".utf8)) }
+        if report.sum.invariantViolations > 0 || !failures.isEmpty { throw ExitCode.failure }
     }
 
     private func runScripts() throws {

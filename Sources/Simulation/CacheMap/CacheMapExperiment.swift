@@ -2,7 +2,8 @@ package import CacheMap
 internal import ClusterModel
 internal import Gossip
 
-/// One run that measures a cluster's cache maps: formation, spread of new keys, collection, false hits, bytes.
+/// One run that measures a cluster's cache maps: formation, spread of new keys, a cut, restarts, collection, false
+/// hits, bytes.
 package struct CacheMapExperiment: Sendable {
     package var nodes = 64
     /// Keys that each node holds at the start.
@@ -18,6 +19,10 @@ package struct CacheMapExperiment: Sendable {
     /// Seconds under load.
     package var seconds = 20
     package var encoding = DigestPage.Encoding.smaller
+    /// Two halves for so many periods, in which all nodes add keys, and then healed; 0 for none.
+    package var cutPeriods = 0
+    /// Nodes that crash and start again under a new boot, one after the other; fewer than `nodes`.
+    package var restarts = 0
 
     package init() {}
 
@@ -26,7 +31,7 @@ package struct CacheMapExperiment: Sendable {
     private static let formationLimit: Duration = .seconds(120)
     private static let quietSeconds = 5
     /// Seconds that a step took whose key is announced at once; and one whose key waits for others.
-    private static let costly = 20.0
+    static let costly = 20.0
     private static let cheap = 1.0
 
     package func run() throws -> CacheMapReport {
@@ -58,15 +63,19 @@ package struct CacheMapExperiment: Sendable {
         report.busy = measure(&simulation, seconds: seconds) { simulation, _ in
             load(&simulation, &next, &random)
         }
+        if cutPeriods > 0 { cutAndHeal(&simulation, &next, &report) }
+        if restarts > 0 { try restartNodes(&simulation, &report) }
         let collected = collect(&simulation)
         report.collected = collected
         simulation.run(for: configuration.period * 3 + .milliseconds(100))
         let checker = CacheMapChecker()
-        report.removedStillSeen = checker.removedStillSeen(simulation)
+        let removed = checker.removedStillSeen(simulation)
+        report.removedStillSeen = removed
+        report.violations += checker.violations(of: removed, loss: simulation.network.loss)
         report.settledAfter = simulation.run(within: .seconds(20)) { $0.isInStep }
         simulation.run(for: configuration.period * 3)
         report.falseHits = checker.falseHits(simulation)
-        report.violations = checker.violations(simulation)
+        report.violations += checker.violations(simulation)
         report.spread = simulation.watches.map { ($0.known, nodes - 1) }
         report.counters = simulation.exchanges.map(\.counters)
         report.traceHash = simulation.cluster.traceHash

@@ -22,7 +22,9 @@ package struct CacheMapReport: Sendable {
     var quiet = Traffic()
     var busy = Traffic()
     var collected = 0
-    var removedStillSeen = CacheMapChecker.FalseHits()
+    var removedStillSeen = CacheMapChecker.RemovedKeys()
+    /// From the heal of a cut until all knew the keys that both halves added; nil for no cut, or never.
+    var healedAfter: Duration?
     var settledAfter: Duration?
     var falseHits = CacheMapChecker.FalseHits()
     /// For each watched key when each node knew, and how many there were.
@@ -66,6 +68,14 @@ package struct CacheMapReport: Sendable {
         ])
     }
 
+    private var removedJSON: JSONText {
+        .object([
+            ("asked", .number(Double(removedStillSeen.asked))), ("hits", .number(Double(removedStillSeen.hits))),
+            ("rate", .number(removedStillSeen.rate)), ("replicas", .number(Double(removedStillSeen.replicas))),
+            ("lateReplicas", .number(Double(removedStillSeen.late))),
+        ])
+    }
+
     private func sum(_ counter: KeyPath<MapCounters, UInt64>) -> JSONText {
         .number(Double(counters.reduce(0) { $0 + $1[keyPath: counter] }))
     }
@@ -78,12 +88,15 @@ package struct CacheMapReport: Sendable {
             ("gcPercent", .number(Double(experiment.gcPercent))),
             ("lossPercent", .number(Double(experiment.lossPercent))), ("seed", .number(Double(experiment.seed))),
             ("packetLimit", .number(Double(experiment.packetLimit))),
+            ("cutPeriods", .number(Double(experiment.cutPeriods))),
+            ("healedSeconds", healedAfter.map { .number($0.inSeconds) } ?? .null),
+            ("restarts", .number(Double(experiment.restarts))),
             ("formedSeconds", formedAfter.map { .number($0.inSeconds) } ?? .null),
             ("formationStreamBytesPerNode", .number(Double(wholeDigestBytes) / Double(max(1, experiment.nodes)))),
             ("spreadSeconds99", spreadJSON(99)), ("spreadSeconds100", spreadJSON(100)),
             ("falseHits", falseHitsJSON(falseHits)),
             ("keysCollected", .number(Double(collected))),
-            ("removedStillSeenAfter3Periods", falseHitsJSON(removedStillSeen)),
+            ("removedStillSeenAfter3Periods", removedJSON),
             ("settledSeconds", settledAfter.map { .number($0.inSeconds) } ?? .null),
             ("bytesPerNodeAndSecond", .object([("quiet", trafficJSON(quiet)), ("load", trafficJSON(busy))])),
             ("bitsPerKey", sizes.json),

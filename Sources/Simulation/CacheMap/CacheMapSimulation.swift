@@ -27,6 +27,8 @@ package struct CacheMapSimulation: Sendable {
     /// Bytes per second of a stream: a tenth of a gigabit link.
     private static let streamBytesPerSecond = 12_500_000.0
     private static let connectTimeout: Duration = .seconds(1)
+    /// The epoch of a node's first digest, and what a restart adds: in the product both are Unix seconds.
+    private static let epochStep: UInt32 = 1_000
 
     package private(set) var cluster: ClusterSimulation
     package private(set) var exchanges: [MapExchange] = []
@@ -34,6 +36,8 @@ package struct CacheMapSimulation: Sendable {
     package private(set) var held: [[Int: MonotonicInstant]] = []
     /// What each node removed, and when it said so.
     package private(set) var removed: [[Int: MonotonicInstant]] = []
+    /// The epoch with which the digest of each node's present boot began.
+    package internal(set) var bootEpochs: [UInt32] = []
     package private(set) var watches: [Watch] = []
     package private(set) var streamBytes = 0
     package private(set) var notices: [MapNotice] = []
@@ -73,24 +77,44 @@ package struct CacheMapSimulation: Sendable {
     /// Starts a node that holds `keys` and joins through node 0.
     package mutating func start(holding keys: [Int], clusterSize: Int) throws(GossipConfigurationError) {
         let node = exchanges.count
-        var settings = digestSettings
-        let entries = keys.map { MapEntry(key: Self.key($0), cost: 1, lastUsed: 0) }
-        settings.pageBytes = min(settings.pageBytes, cluster.configuration.datagramBytesMax - Self.recordOverhead)
-        var exchange = MapExchange.Settings()
-        exchange.period = cluster.configuration.period
-        exchange.datagramBytesMax = settings.pageBytes
-        exchanges.append(
-            MapExchange(
-                selfID: ClusterSimulation.id(of: node),
-                own: CacheMapDigest(
-                    epoch: 1_000, hashKey: hashKey, clusterSize: clusterSize, entries: entries, settings: settings),
-                hashKey: hashKey, settings: exchange))
+        exchanges.append(exchange(of: node, holding: keys, epoch: Self.epochStep, clusterSize: clusterSize))
+        bootEpochs.append(Self.epochStep)
         held.append(Dictionary(uniqueKeysWithValues: keys.map { ($0, cluster.now) }))
         removed.append([:])
         wakes.append(0)
         _ = try cluster.start(seeds: node == 0 ? [] : [0])
         cluster.tell(node, .mapRootChanged(exchanges[node].mapRoot))
         takeUpcalls()
+    }
+
+    /// Starts a crashed node again under a new boot; it holds what it held, without the keys in `lost`.
+    package mutating func restart(
+        _ node: Int, losing lost: [Int], clusterSize: Int
+    ) throws(GossipConfigurationError) {
+        for key in lost where held[node].removeValue(forKey: key) != nil { removed[node][key] = cluster.now }
+        let epoch = exchanges[node].own.epoch + Self.epochStep
+        let fresh = exchange(of: node, holding: held[node].keys.sorted(), epoch: epoch, clusterSize: clusterSize)
+        exchanges[node] = fresh.continuing(exchanges[node])
+        bootEpochs[node] = epoch
+        // Wakes of the former process are not for this one.
+        wakes[node] += 1
+        try cluster.restart(node, seeds: [node == 0 ? 1 : 0])
+        cluster.tell(node, .mapRootChanged(exchanges[node].mapRoot))
+        takeUpcalls()
+    }
+
+    private func exchange(of node: Int, holding keys: [Int], epoch: UInt32, clusterSize: Int) -> MapExchange {
+        var settings = digestSettings
+        settings.pageBytes = min(settings.pageBytes, cluster.configuration.datagramBytesMax - Self.recordOverhead)
+        var exchange = MapExchange.Settings()
+        exchange.period = cluster.configuration.period
+        exchange.datagramBytesMax = settings.pageBytes
+        return MapExchange(
+            selfID: ClusterSimulation.id(of: node),
+            own: CacheMapDigest(
+                epoch: epoch, hashKey: hashKey, clusterSize: clusterSize,
+                entries: keys.map { MapEntry(key: Self.key($0), cost: 1, lastUsed: 0) }, settings: settings),
+            hashKey: hashKey, settings: exchange)
     }
 
     /// Frame, origin, boot and number of a user record.
@@ -114,6 +138,11 @@ package struct CacheMapSimulation: Sendable {
 
     /// For tests of the checker: a key that the node holds and does not speak of.
     package mutating func forgetToAnnounce(_ key: Int, at node: Int) { held[node][key] = cluster.now }
+
+    /// For tests of the checker: keys that the node removes, and goes on to speak of.
+    package mutating func forgetToRemove(_ keys: [Int], at node: Int) {
+        for key in keys where held[node].removeValue(forKey: key) != nil { removed[node][key] = cluster.now }
+    }
 
     package mutating func crash(_ node: Int) { cluster.crash(node) }
 
@@ -140,16 +169,25 @@ package struct CacheMapSimulation: Sendable {
     // MARK: Views
 
     /// Every running node knows where every other's digest stands.
-    package var isInStep: Bool {
-        let running = cluster.running
-        return running.allSatisfy { reader in
-            running.allSatisfy { owner in
-                reader == owner
-                    || exchanges[reader].digests.position(of: ClusterSimulation.id(of: owner))
-                        == exchanges[owner].own.position
-                    || (exchanges[owner].own.position.root == 0 && exchanges[owner].own.sequence == 0)
-            }
+    package var isInStep: Bool { cluster.running.allSatisfy { isInStep(with: $0) } }
+
+    /// Every other running node knows where the digest of `owner` stands.
+    package func isInStep(with owner: Int) -> Bool {
+        let position = exchanges[owner].own.position
+        if position.root == 0, position.sequence == 0 { return true }
+        let id = ClusterSimulation.id(of: owner)
+        return cluster.running.allSatisfy { $0 == owner || exchanges[$0].digests.position(of: id) == position }
+    }
+
+    /// The digest of `owner` as a reader that has nothing and fetches all of it now would have it.
+    func fetched(from owner: Int) -> PeerDigests {
+        var own = exchanges[owner].own
+        _ = own.flush(at: cluster.now)
+        var replica = PeerDigests(hashKey: hashKey)
+        for part in own.answer(.everything, at: cluster.now) {
+            _ = replica.apply(part, from: ClusterSimulation.id(of: owner))
         }
+        return replica
     }
 
     package var datagramBytes: Int { cluster.nodes.reduce(0) { $0 + $1.bytesSent } }

@@ -5,14 +5,16 @@ package enum GoldenTraces {
     package struct Trace: Hashable, Sendable {
         package var name: String
         package var value: UInt64
+        /// Invariants that the run broke, in words.
+        package var violations: [String] = []
     }
 
     static let expected: [String: UInt64] = [
         "scenario 1": 0xC063_6179_43F3_DB06,
         "scenario 2": 0x4C60_AB53_F671_F37B,
-        "script 3": 0x4407_81C8_AA52_A879,
-        "rotations 3": 0xC176_0AB2_D2E1_675B,
-        "script 4": 0x3482_6747_4EF5_EED8,
+        "script 3": 0x7217_B69B_C273_2E76,
+        "rotations 3": 0x2332_398B_72A5_6A7D,
+        "script 4": 0x73A5_A2C8_7B1A_8613,
         "cachemap 5": 0xE4DA_6AA2_9540_DCB2,
     ]
 
@@ -25,15 +27,19 @@ package enum GoldenTraces {
             scenario.seed = seed
             scenario.loss = 0.2
             scenario.crashes = 2
-            traces.append(Trace(name: "scenario \(seed)", value: try scenario.run().trace))
+            let outcome = try scenario.run()
+            traces.append(
+                Trace(name: "scenario \(seed)", value: outcome.trace, violations: outcome.violations))
         }
         for seed in UInt64(3)...4 {
             var run = ScriptRun()
             run.seed = seed
             let script = FaultScript.random(seed: seed, nodes: run.nodes)
-            traces.append(Trace(name: "script \(seed)", value: try run.run(script.withoutRotations).trace))
+            let outcome = try run.run(script.withoutRotations)
+            traces.append(Trace(name: "script \(seed)", value: outcome.trace, violations: outcome.violations))
             guard script.rotates else { continue }
-            traces.append(Trace(name: "rotations \(seed)", value: try run.run(script).trace))
+            let rotated = try run.run(script)
+            traces.append(Trace(name: "rotations \(seed)", value: rotated.trace, violations: rotated.violations))
         }
         var experiment = CacheMapExperiment()
         experiment.nodes = 6
@@ -41,16 +47,18 @@ package enum GoldenTraces {
         experiment.seconds = 4
         experiment.lossPercent = 10
         experiment.seed = 5
-        traces.append(Trace(name: "cachemap 5", value: try experiment.run().traceHash))
+        let report = try experiment.run()
+        traces.append(Trace(name: "cachemap 5", value: report.traceHash, violations: report.violations))
         return traces
     }
 
-    /// Those of `traces` that differ from what is written down, in words.
+    /// Those of `traces` that differ from what is written down, and the invariants that their runs broke, in words.
     package static func differences(_ traces: [Trace]) -> [String] {
-        traces.compactMap { trace in
-            guard expected[trace.name] != trace.value else { return nil }
+        traces.flatMap { trace -> [String] in
+            let broken = trace.violations.map { "\(trace.name): violated: \($0)" }
+            guard expected[trace.name] != trace.value else { return broken }
             let known = expected[trace.name].map { String($0, radix: 16) } ?? "nothing"
-            return "\(trace.name): \(String(trace.value, radix: 16)), expected \(known)"
+            return ["\(trace.name): \(String(trace.value, radix: 16)), expected \(known)"] + broken
         }
     }
 }

@@ -10,8 +10,9 @@ package struct RunTimeEstimates: Sendable {
 
     package init() {}
 
-    /// Learns that the step with this name took `duration` seconds.
+    /// Learns that the step with this name took `duration` seconds; what no step takes, from a peer, is ignored.
     package mutating func record(_ name: String, seconds duration: Double) {
+        guard duration.isFinite, duration >= 0 else { return }
         if let known = seconds[name] {
             seconds[name] = known + (duration - known) * Self.newestWeight
             return

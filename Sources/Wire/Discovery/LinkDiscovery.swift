@@ -29,6 +29,9 @@ package actor LinkDiscovery {
         origin = .now
     }
 
+    /// Messages of the links that are no DNS.
+    package var malformed: UInt64 { beacon.malformed }
+
     /// Begins to announce and to ask; `found` is told all that is known with each change, on the loop's thread.
     ///
     /// A machine without multicast is no reason not to run: it is logged, and nothing is found.

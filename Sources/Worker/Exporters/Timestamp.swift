@@ -1,9 +1,12 @@
 /// Times as image configs write them: RFC 3339 in UTC, with as many digits of the second as are needed.
 enum Timestamp {
     private static let secondsPerDay: Int64 = 86_400
+    /// The years 1 to 9999, which are all that RFC 3339 can say.
+    private static let secondsRange: ClosedRange<Int64> = -62_135_596_800...253_402_300_799
 
-    /// The text for a time, as Go's `time.RFC3339Nano` has it.
+    /// The text for a time, as Go's `time.RFC3339Nano` has it; the nearest that there is when it has none.
     static func text(seconds: Int64, nanoseconds: UInt32 = 0) -> String {
+        let seconds = min(max(seconds, secondsRange.lowerBound), secondsRange.upperBound)
         let day = seconds.quotientFloor(secondsPerDay)
         let second = seconds - day * secondsPerDay
         let date = civil(day: day)

@@ -4,7 +4,7 @@ internal import Glibc
 /// Reads the entries of a tar archive (POSIX ustar and pax, GNU long names) from a descriptor, in order.
 final class TarReader {
     static let blockBytes = 512
-    /// Longest pax header or GNU long name that is taken.
+    /// Pax headers and GNU long names of one entry together.
     private static let extensionBytesMax = 1 << 20
     private static let pieceBytes = 256 << 10
 
@@ -25,6 +25,8 @@ final class TarReader {
     private let name: String
     private var remaining: Int64 = 0
     private var padding: Int64 = 0
+    /// Of the entry that is being read: bytes of pax headers and GNU long names so far.
+    private var extensionBytes: Int64 = 0
 
     init(_ file: FileDescriptor, name: String) {
         self.file = file
@@ -45,8 +47,11 @@ final class TarReader {
         var extensions: [String: [UInt8]] = [:]
         var longName: [UInt8]?
         var longLink: [UInt8]?
+        extensionBytes = 0
         while true {
-            try skip(remaining + padding)
+            // One after the other: with the padding the largest size has more than 64 bits.
+            try skip(remaining)
+            try skip(padding)
             (remaining, padding) = (0, 0)
             guard let block = try readBlock(), block.contains(where: { $0 != 0 }) else { return nil }
             guard Self.isHeader(block) else { throw .invalid("\(name): a tar header is damaged") }
@@ -91,7 +96,11 @@ final class TarReader {
     }
 
     private func body() throws(OperationError) -> [UInt8] {
-        guard remaining <= Self.extensionBytesMax else { throw .invalid("\(name): a tar extension header is too long") }
+        guard remaining <= Int64(Self.extensionBytesMax) - extensionBytes else {
+            throw .invalid(
+                "\(name): the extension headers of a tar entry have more than \(Self.extensionBytesMax) bytes")
+        }
+        extensionBytes += remaining
         var content: [UInt8] = []
         try self.content { (piece) throws(OperationError) in content += piece }
         return content
@@ -173,7 +182,8 @@ final class TarReader {
             guard let space = rest.firstIndex(of: 0x20),
                 let length = Int(String(decoding: rest[..<space], as: UTF8.self)), length > space - rest.startIndex + 1,
                 length <= rest.count, let equals = rest[space...].firstIndex(of: UInt8(ascii: "=")),
-                equals < rest.startIndex + length
+                // The last byte ends the record, whatever it is.
+                equals < rest.startIndex + length - 1
             else { throw .invalid("\(name): a pax header is damaged") }
             let end = rest.startIndex + length
             records[String(decoding: rest[(space + 1)..<equals], as: UTF8.self)] = Array(rest[(equals + 1)..<(end - 1)])
@@ -208,7 +218,8 @@ final class TarReader {
     /// Seconds with an optional fraction.
     private static func time(_ text: String) -> timespec? {
         let parts = text.split(separator: ".", maxSplits: 1).map(String.init)
-        guard let first = parts.first, let seconds = Int(first) else { return nil }
+        // A fraction of the earliest second would begin before it.
+        guard let first = parts.first, let seconds = Int(first), seconds > .min else { return nil }
         let digits = parts.count > 1 ? String((parts[1] + "000000000").prefix(9)) : "0"
         guard let nanoseconds = Int(digits) else { return nil }
         guard first.hasPrefix("-"), nanoseconds > 0 else { return timespec(tv_sec: seconds, tv_nsec: nanoseconds) }

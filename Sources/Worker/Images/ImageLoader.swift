@@ -79,7 +79,10 @@ package struct ImageLoader: Sendable {
 
     private func document(_ descriptor: Descriptor, from provider: any BlobProvider) async throws -> [UInt8] {
         if content.contains(descriptor.digest) {
-            return try content.read(descriptor.digest, maximum: Int64(Self.documentBytesMax))
+            let bytes = try content.read(descriptor.digest, maximum: Int64(Self.documentBytesMax))
+            if Digest.of(bytes) == descriptor.digest { return bytes }
+            // Damaged on this disk: the provider has it.
+            try content.delete(descriptor.digest)
         }
         let bytes = try await provider.document(descriptor, bytesMax: Self.documentBytesMax)
         try content.put(bytes, expected: descriptor.digest)
@@ -114,7 +117,10 @@ package struct ImageLoader: Sendable {
             if let known = known(chainID: chainID) {
                 layer = known
             } else {
-                layer = try await unpack(blob, diffID, chainID, over: chain, progress: progress)
+                layer = try await unpack(blob, diffID, over: chain, progress: progress) {
+                    try await fetch(blob, from: provider, blobFetcher: blobFetcher, progress: progress)
+                }
+                try index.remember(layer, forChainID: chainID)
             }
             layer.blob = named(blob, by: provider)
             chain = chain.appending(layer)
@@ -143,17 +149,27 @@ package struct ImageLoader: Sendable {
         index.layer(forChainID: chainID).flatMap { snapshots.contains($0.id) ? $0 : nil }
     }
 
+    /// Makes a layer of a blob that is here; one that is damaged on this disk is dropped and fetched again, once.
     private func unpack(
-        _ blob: Descriptor, _ diffID: Digest, _ chainID: Digest, over chain: LayerChain,
-        progress: @escaping OperationContext.Progress
+        _ blob: Descriptor, _ diffID: Digest, over chain: LayerChain,
+        progress: @escaping OperationContext.Progress, fetch: () async throws -> Void
     ) async throws -> LayerDescriptor {
         let id = "extracting \(blob.digest)"
         progress(id, "extracting", 0, 0, false)
         let reader = try content.reader(of: blob.digest)
-        var layer = try await snapshots.importLayer(tar: reader, over: chain, diffID: diffID)
+        var layer: LayerDescriptor
+        do {
+            layer = try await snapshots.importLayer(tar: reader, over: chain, diffID: diffID)
+        } catch {
+            try Task.checkCancellation()
+            guard try await BlockingThread.run({ try reader.damage() }) != nil else { throw error }
+            try content.delete(reader)
+            try await fetch()
+            let fresh = try content.reader(of: blob.digest)
+            layer = try await snapshots.importLayer(tar: fresh, over: chain, diffID: diffID)
+        }
         layer.diffID = diffID
         layer.blob = nil
-        try index.remember(layer, forChainID: chainID)
         progress(id, "extracting", 0, 0, true)
         return layer
     }

@@ -7,6 +7,10 @@ struct ClusterStatus: Decodable, Sendable {
         var incarnation: UInt64
         var cacheKeys: Int
         var conditions: [String]
+        var loadAgeSeconds: Double
+        var cpuBusy: Double
+        var memoryFree: Int
+        var diskFree: Int
     }
 
     struct Build: Decodable, Sendable {
