@@ -103,6 +103,7 @@ func sampleEntries() -> [LayerEntry] {
             [entry("../x", .fifo)], [directory, entry("d/../x", .fifo)], [entry("/x", .fifo)], [entry(".", .fifo)],
             [directory, entry("d//x", .fifo)], [entry("x/", .fifo)], [entry("x/y", .fifo)],
             [file, entry("f/x", .fifo)],
+            [entry("l", .symlink(target: Array("/etc".utf8)), mode: 0o777), entry("l/x", .fifo)],
             [file, file], [entry(String(repeating: "x", count: 256), .fifo)], [entry("a\0b", .fifo)],
             [entry("", .fifo)], [entry("c", .characterDevice(major: 0, minor: 0))],
             [entry("c", .characterDevice(major: 4_096, minor: 0))], [entry("l", .symlink(target: [65]), mode: 0o644)],
