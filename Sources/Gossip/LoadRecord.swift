@@ -42,7 +42,7 @@ package struct LoadRecord: Hashable, Sendable {
 
     package var isDraining: Bool { flags.contains(.draining) }
 
-    /// What placement cares about at once: a change of class is pushed, other changes ride along.
+    /// What placement cares about at once: a change of class is pushed, other changes of `isNews` ride along.
     enum Class { case idle, busy, full, diskLow, draining }
 
     /// Below this a node runs no more steps; the others should hear of it at once.
@@ -53,6 +53,15 @@ package struct LoadRecord: Hashable, Sendable {
         if diskFree > 0, diskFree < Self.diskLowBytes { return .diskLow }
         if running == 0, queued == 0 { return .idle }
         return running < slots ? .busy : .full
+    }
+
+    /// Whether others should hear of the difference before the member's next ping or ack to them.
+    ///
+    /// Not of processors, memory and disk within a class: they change all the time, and with each change passed on by
+    /// all, bytes would grow with the cluster.
+    func isNews(after other: LoadRecord) -> Bool {
+        loadClass != other.loadClass || slots != other.slots || running != other.running || queued != other.queued
+            || flags != other.flags || platform != other.platform || keySet != other.keySet
     }
 
     /// Whether this record is newer than `other` of the same boot (serial numbers, RFC 1982).

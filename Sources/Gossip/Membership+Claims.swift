@@ -238,7 +238,9 @@ extension Membership {
         }
         table.updateLoad(load, of: id, at: written)
         let isPushed = load.loadClass != before.loadClass
-        if passesOn { gossip(.load(id, bootID: bootID, load, age: age), as: .load(id), pushing: isPushed, at: now) }
+        if passesOn, load.isNews(after: before) {
+            gossip(.load(id, bootID: bootID, load, age: age), as: .load(id), pushing: isPushed, at: now)
+        }
         guard load != before, let member = table[id]?.member else { return }
         effects.append(.report(MemberChange(kind: .load, member: member)))
     }

@@ -23,6 +23,7 @@ extension Membership {
         next.sequence = before.sequence &+ 1
         table.updateLoad(next, of: selfID, at: now)
         // A change of class is pushed at once, at most once per period; draining always.
+        guard next.isNews(after: before) else { return }
         let isPushed =
             next.loadClass != before.loadClass && (now >= loadPushAllowedAt || next.isDraining != before.isDraining)
         if isPushed { loadPushAllowedAt = now + configuration.period }
