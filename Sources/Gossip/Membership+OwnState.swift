@@ -22,8 +22,8 @@ extension Membership {
         guard next != before else { return }
         next.sequence = before.sequence &+ 1
         table.updateLoad(next, of: selfID, at: now)
-        // A change of class is pushed at once, at most once per period; draining always.
         guard next.isNews(after: before) else { return }
+        // A change of class is pushed at once, at most once per period; draining always.
         let isPushed =
             next.loadClass != before.loadClass && (now >= loadPushAllowedAt || next.isDraining != before.isDraining)
         if isPushed { loadPushAllowedAt = now + configuration.period }
